@@ -1,0 +1,120 @@
+//! Timers as state: a small table of named optional deadlines.
+
+use std::{collections::BTreeMap, fmt::Debug};
+
+use crate::time::{Deadline, Time};
+
+/// Named deadlines. `K` is the machine's own enum of timer names, or a pair of name and key.
+///
+/// Setting a timer replaces it, clearing it cancels it; nothing is ever scheduled elsewhere. The
+/// table holds at most `capacity` timers: a machine's timers are bounded by its other bounded
+/// state, so a full table is a defect and asserts.
+#[derive(Clone, Debug)]
+pub struct Timers<K> {
+    capacity: usize,
+    at: BTreeMap<K, Time>,
+    queue: std::collections::BTreeSet<(Time, K)>,
+}
+
+impl<K: Ord + Copy + Debug> Timers<K> {
+    /// An empty table of at most `capacity` timers.
+    pub fn new(capacity: usize) -> Self {
+        Self { capacity, at: BTreeMap::new(), queue: std::collections::BTreeSet::new() }
+    }
+
+    /// Sets or moves timer `key` to `at`.
+    pub fn set(&mut self, key: K, at: Time) {
+        self.clear(key);
+        assert!(self.at.len() < self.capacity, "timer table is full, cannot set {key:?}");
+        self.at.insert(key, at);
+        self.queue.insert((at, key));
+    }
+
+    /// Sets timer `key` to `at` unless it is due earlier already.
+    pub fn set_earliest(&mut self, key: K, at: Time) {
+        if self.get(key).is_none_or(|due| at < due) {
+            self.set(key, at);
+        }
+    }
+
+    /// Cancels timer `key`.
+    pub fn clear(&mut self, key: K) {
+        if let Some(at) = self.at.remove(&key) {
+            self.queue.remove(&(at, key));
+        }
+    }
+
+    /// When timer `key` is due, if it is set.
+    pub fn get(&self, key: K) -> Option<Time> {
+        self.at.get(&key).copied()
+    }
+
+    /// Takes the earliest timer that is due at `now`; ties go to the smaller key.
+    pub fn pop_due(&mut self, now: Time) -> Option<K> {
+        let (at, key) = *self.queue.first()?;
+        if at > now {
+            return None;
+        }
+        self.clear(key);
+        Some(key)
+    }
+
+    /// The earliest deadline; `name` turns the key into the reason that is shown.
+    pub fn next(&self, name: impl Fn(K) -> &'static str) -> Option<Deadline> {
+        self.queue.first().map(|&(at, key)| Deadline { at, reason: name(key) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    enum Name {
+        Tick,
+        Beat,
+    }
+
+    fn name(key: Name) -> &'static str {
+        match key {
+            Name::Tick => "tick",
+            Name::Beat => "beat",
+        }
+    }
+
+    #[test]
+    fn setting_again_moves_a_timer() {
+        let mut timers = Timers::new(2);
+        timers.set(Name::Tick, Time(10));
+        timers.set(Name::Tick, Time(30));
+        assert_eq!(timers.pop_due(Time(20)), None);
+        assert_eq!(timers.next(name), Some(Deadline { at: Time(30), reason: "tick" }));
+    }
+
+    #[test]
+    fn due_timers_come_in_order_and_once() {
+        let mut timers = Timers::new(2);
+        timers.set(Name::Tick, Time(20));
+        timers.set(Name::Beat, Time(10));
+        assert_eq!(timers.pop_due(Time(20)), Some(Name::Beat));
+        assert_eq!(timers.pop_due(Time(20)), Some(Name::Tick));
+        assert_eq!(timers.pop_due(Time(20)), None);
+        assert_eq!(timers.next(name), None);
+    }
+
+    #[test]
+    fn the_earliest_wins() {
+        let mut timers = Timers::new(2);
+        timers.set_earliest(Name::Tick, Time(20));
+        timers.set_earliest(Name::Tick, Time(40));
+        assert_eq!(timers.get(Name::Tick), Some(Time(20)));
+    }
+
+    #[test]
+    #[should_panic(expected = "timer table is full")]
+    fn a_full_table_is_a_defect() {
+        let mut timers = Timers::new(1);
+        timers.set(Name::Tick, Time(1));
+        timers.set(Name::Beat, Time(1));
+    }
+}
