@@ -17,7 +17,10 @@ pub struct Full;
 impl<K: Ord, V> BoundedMap<K, V> {
     /// An empty map of at most `capacity` keys.
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, items: BTreeMap::new() }
+        Self {
+            capacity,
+            items: BTreeMap::new(),
+        }
     }
 
     /// Inserts or replaces. Gives the value replaced, or [`Full`] for a new key in a full map.
@@ -160,13 +163,19 @@ pub struct BoundedQueue<T> {
 impl<T> BoundedQueue<T> {
     /// An empty queue of at most `capacity` items; at least one.
     pub fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), items: VecDeque::new() }
+        Self {
+            capacity: capacity.max(1),
+            items: VecDeque::new(),
+        }
     }
 
     /// Appends `item`; gives the oldest item if it had to go.
     pub fn push(&mut self, item: T) -> Option<T> {
-        let dropped =
-            if self.items.len() >= self.capacity { self.items.pop_front() } else { None };
+        let dropped = if self.items.len() >= self.capacity {
+            self.items.pop_front()
+        } else {
+            None
+        };
         self.items.push_back(item);
         dropped
     }

@@ -35,7 +35,12 @@ impl Limits {
     pub const DEPTH_MAX: usize = 32;
 
     /// For control messages between nodes: 8 KiB, 12 levels, 4,096 items.
-    pub const STRICT: Self = Self { bytes: 8 << 10, depth: 12, items: 4_096, text_keys: false };
+    pub const STRICT: Self = Self {
+        bytes: 8 << 10,
+        depth: 12,
+        items: 4_096,
+        text_keys: false,
+    };
 }
 
 /// Why bytes were refused. Nothing was kept.
@@ -92,7 +97,7 @@ pub trait Wire: Serialize + DeserializeOwned + Clone + Debug + Send + 'static {
 }
 
 /// Encodes any value. Definite lengths as long as the type avoids `#[serde(flatten)]`.
-pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     cbor4ii::serde::to_vec(Vec::new(), value).expect("encoding into memory cannot fail")
 }
 

@@ -16,6 +16,7 @@
 
 pub mod bounded;
 pub mod codec;
+pub mod contact;
 pub mod id;
 pub mod machine;
 pub mod seed;
@@ -27,6 +28,7 @@ pub mod timers;
 pub use crate::{
     bounded::{BoundedMap, BoundedQueue, BoundedSet},
     codec::{Limits, Malformed, Wire},
+    contact::{Contact, Hint},
     id::{NodeId, OverlayId},
     machine::{Input, Lane, Machine, Offence, Output},
     seed::{Rng, Seed},

@@ -44,7 +44,10 @@ impl Seed {
 /// The seed a test runs with: `OPUS_SEED` if set, else `default`. Print it on failure.
 #[cfg(any(test, feature = "testing"))]
 pub fn test_seed(default: u64) -> u64 {
-    std::env::var("OPUS_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var("OPUS_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 #[cfg(test)]
@@ -60,6 +63,9 @@ mod tests {
         assert_eq!(draw("loss", 3), draw("loss", 3));
         assert_ne!(draw("loss", 3), draw("loss", 4));
         assert_ne!(draw("loss", 3), draw("delay", 3));
-        assert_ne!(draw("loss", 3), Seed::new(8).derive("loss", 3).rng().random::<u64>());
+        assert_ne!(
+            draw("loss", 3),
+            Seed::new(8).derive("loss", 3).rng().random::<u64>()
+        );
     }
 }

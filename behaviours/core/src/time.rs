@@ -9,9 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 /// A moment, in microseconds since the driver started. Never decreases within one driver.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Time(pub u64);
 
 impl Time {

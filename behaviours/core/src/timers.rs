@@ -19,13 +19,20 @@ pub struct Timers<K> {
 impl<K: Ord + Copy + Debug> Timers<K> {
     /// An empty table of at most `capacity` timers.
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, at: BTreeMap::new(), queue: std::collections::BTreeSet::new() }
+        Self {
+            capacity,
+            at: BTreeMap::new(),
+            queue: std::collections::BTreeSet::new(),
+        }
     }
 
     /// Sets or moves timer `key` to `at`.
     pub fn set(&mut self, key: K, at: Time) {
         self.clear(key);
-        assert!(self.at.len() < self.capacity, "timer table is full, cannot set {key:?}");
+        assert!(
+            self.at.len() < self.capacity,
+            "timer table is full, cannot set {key:?}"
+        );
         self.at.insert(key, at);
         self.queue.insert((at, key));
     }
@@ -61,7 +68,10 @@ impl<K: Ord + Copy + Debug> Timers<K> {
 
     /// The earliest deadline; `name` turns the key into the reason that is shown.
     pub fn next(&self, name: impl Fn(K) -> &'static str) -> Option<Deadline> {
-        self.queue.first().map(|&(at, key)| Deadline { at, reason: name(key) })
+        self.queue.first().map(|&(at, key)| Deadline {
+            at,
+            reason: name(key),
+        })
     }
 }
 
@@ -88,7 +98,13 @@ mod tests {
         timers.set(Name::Tick, Time(10));
         timers.set(Name::Tick, Time(30));
         assert_eq!(timers.pop_due(Time(20)), None);
-        assert_eq!(timers.next(name), Some(Deadline { at: Time(30), reason: "tick" }));
+        assert_eq!(
+            timers.next(name),
+            Some(Deadline {
+                at: Time(30),
+                reason: "tick"
+            })
+        );
     }
 
     #[test]

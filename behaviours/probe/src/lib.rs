@@ -1,1 +1,7 @@
-//! Room to be furnished.
+//! Measured paths between nodes.
+
+#![forbid(unsafe_code)]
+
+mod command;
+
+pub use crate::command::{Command, Event, PathStats, Refusal};

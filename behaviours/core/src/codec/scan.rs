@@ -7,9 +7,17 @@ use super::{Limits, Malformed};
 /// Errors: the first offence found, with its offset.
 pub fn scan(bytes: &[u8], limits: Limits) -> Result<(), Malformed> {
     if bytes.len() > limits.bytes {
-        return Err(Malformed::TooLarge { bytes: bytes.len(), limit: limits.bytes });
+        return Err(Malformed::TooLarge {
+            bytes: bytes.len(),
+            limit: limits.bytes,
+        });
     }
-    let mut scanner = Scanner { bytes, at: 0, items: 0, limits };
+    let mut scanner = Scanner {
+        bytes,
+        at: 0,
+        items: 0,
+        limits,
+    };
     scanner.item(0)?;
     match bytes.len() - scanner.at {
         0 => Ok(()),
@@ -73,15 +81,21 @@ impl Scanner<'_> {
             self.item(depth + 1)?;
         }
         keys.sort_unstable_by(|a, b| self.bytes[a.0..a.1].cmp(&self.bytes[b.0..b.1]));
-        let twice = keys.windows(2).find(|pair| {
-            self.bytes[pair[0].0..pair[0].1] == self.bytes[pair[1].0..pair[1].1]
-        });
-        twice.map_or(Ok(()), |pair| Err(Malformed::DuplicateKey(pair[0].0.max(pair[1].0))))
+        let twice = keys
+            .windows(2)
+            .find(|pair| self.bytes[pair[0].0..pair[0].1] == self.bytes[pair[1].0..pair[1].1]);
+        twice.map_or(Ok(()), |pair| {
+            Err(Malformed::DuplicateKey(pair[0].0.max(pair[1].0)))
+        })
     }
 
     fn descend(&self, depth: usize) -> Result<(), Malformed> {
         let limit = self.limits.depth.min(Limits::DEPTH_MAX);
-        if depth >= limit { Err(Malformed::TooDeep(limit)) } else { Ok(()) }
+        if depth >= limit {
+            Err(Malformed::TooDeep(limit))
+        } else {
+            Ok(())
+        }
     }
 
     fn simple(&mut self, info: u8, start: usize) -> Result<(), Malformed> {
@@ -92,15 +106,23 @@ impl Scanner<'_> {
             27 => f64::from_be_bytes(self.take()?).is_finite(),
             _ => return Err(unsupported("simple value", start)),
         };
-        if finite { Ok(()) } else { Err(unsupported("NaN or infinity", start)) }
+        if finite {
+            Ok(())
+        } else {
+            Err(unsupported("NaN or infinity", start))
+        }
     }
 
     /// The range of a string's bytes.
     fn string(&mut self, info: u8, start: usize) -> Result<std::ops::Range<usize>, Malformed> {
         let length = self.argument(info, start)?;
         let left = self.bytes.len() - self.at;
-        let length = usize::try_from(length).ok().filter(|&length| length <= left);
-        let Some(length) = length else { return Err(Malformed::Truncated(self.bytes.len())) };
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|&length| length <= left);
+        let Some(length) = length else {
+            return Err(Malformed::Truncated(self.bytes.len()));
+        };
         let range = self.at..self.at + length;
         self.at = range.end;
         Ok(range)
@@ -120,8 +142,12 @@ impl Scanner<'_> {
         match info {
             0..=23 => Ok(u64::from(info)),
             24 => self.take().map(|[byte]| u64::from(byte)),
-            25 => self.take().map(|bytes| u64::from(u16::from_be_bytes(bytes))),
-            26 => self.take().map(|bytes| u64::from(u32::from_be_bytes(bytes))),
+            25 => self
+                .take()
+                .map(|bytes| u64::from(u16::from_be_bytes(bytes))),
+            26 => self
+                .take()
+                .map(|bytes| u64::from(u32::from_be_bytes(bytes))),
             27 => self.take().map(u64::from_be_bytes),
             31 => Err(unsupported("indefinite length", start)),
             _ => Err(unsupported("reserved length", start)),

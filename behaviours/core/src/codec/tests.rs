@@ -6,7 +6,11 @@ use super::*;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Message {
     Beat(u64),
-    Named { name: String, loads: Vec<f64>, price: Option<i32> },
+    Named {
+        name: String,
+        loads: Vec<f64>,
+        price: Option<i32>,
+    },
 }
 
 fn refusal(bytes: &[u8]) -> Malformed {
@@ -35,14 +39,24 @@ fn foreign_constructs_are_refused() {
         (&[0x1c], "reserved length"),
         (&[0x61, 0xff], "text that is not UTF-8"),
     ] {
-        assert_eq!(refusal(bytes), Malformed::Unsupported { what, at: 0 }, "{bytes:x?}");
+        assert_eq!(
+            refusal(bytes),
+            Malformed::Unsupported { what, at: 0 },
+            "{bytes:x?}"
+        );
     }
 }
 
 #[test]
 fn a_key_must_be_text_where_the_protocol_says_so() {
-    let limits = Limits { text_keys: true, ..Limits::STRICT };
-    let offence = Malformed::Unsupported { what: "map key that is not text", at: 1 };
+    let limits = Limits {
+        text_keys: true,
+        ..Limits::STRICT
+    };
+    let offence = Malformed::Unsupported {
+        what: "map key that is not text",
+        at: 1,
+    };
     assert_eq!(scan(&[0xa1, 0x01, 0x02], limits), Err(offence));
     assert_eq!(scan(&[0xa1, 0x01, 0x02], Limits::STRICT), Ok(()));
 }
@@ -56,15 +70,21 @@ fn bombs_are_refused_before_anything_is_built() {
     assert_eq!(refusal(&wide), Malformed::TooMany(Limits::STRICT.items));
     let long = [0x5b, 0x80, 0, 0, 0, 0, 0, 0, 0];
     assert_eq!(refusal(&long), Malformed::Truncated(9));
-    assert!(matches!(refusal(&[0; 9_000]), Malformed::TooLarge { bytes: 9_000, .. }));
+    assert!(matches!(
+        refusal(&[0; 9_000]),
+        Malformed::TooLarge { bytes: 9_000, .. }
+    ));
 }
 
 fn message() -> impl Strategy<Value = Message> {
     let loads = proptest::collection::vec(-1e9..1e9f64, 0..8);
     prop_oneof![
         any::<u64>().prop_map(Message::Beat),
-        (".{0,12}", loads, any::<Option<i32>>())
-            .prop_map(|(name, loads, price)| Message::Named { name, loads, price }),
+        (".{0,12}", loads, any::<Option<i32>>()).prop_map(|(name, loads, price)| Message::Named {
+            name,
+            loads,
+            price
+        }),
     ]
 }
 

@@ -78,8 +78,15 @@ where
         };
         if let Some(early) = deadline.at.0.checked_sub(1) {
             machine.handle_timeout(Time(early));
-            assert!(machine.poll_output().is_none(), "an early handle_timeout is a no-op");
-            assert_eq!(machine.poll_timeout(), Some(deadline), "an early handle_timeout is a no-op");
+            assert!(
+                machine.poll_output().is_none(),
+                "an early handle_timeout is a no-op"
+            );
+            assert_eq!(
+                machine.poll_timeout(),
+                Some(deadline),
+                "an early handle_timeout is a no-op"
+            );
         }
         timeout(machine, deadline.at);
         drain(machine, deadline.at, log);

@@ -27,7 +27,11 @@ pub enum LinkFault {
 }
 
 enum Arrival<M> {
-    Message { from: NodeId, bytes: Vec<u8>, marker: std::marker::PhantomData<fn() -> M> },
+    Message {
+        from: NodeId,
+        bytes: Vec<u8>,
+        marker: std::marker::PhantomData<fn() -> M>,
+    },
     Connected(NodeId),
     Disconnected(NodeId),
     DialFailed(NodeId),
@@ -57,7 +61,10 @@ pub struct Net<M: Machine> {
 
 impl<M: Machine> std::fmt::Debug for Net<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Net").field("now", &self.now).field("sent", &self.sent).finish_non_exhaustive()
+        f.debug_struct("Net")
+            .field("now", &self.now)
+            .field("sent", &self.sent)
+            .finish_non_exhaustive()
     }
 }
 
@@ -193,20 +200,33 @@ impl<M: Machine> Net<M> {
 
     fn next_at(&self) -> Option<Time> {
         let arrival = self.arrivals.keys().next().map(|&(at, _)| at);
-        let timer = self.machines.values().filter_map(|m| m.poll_timeout()).map(|d| d.at).min();
+        let timer = self
+            .machines
+            .values()
+            .filter_map(|m| m.poll_timeout())
+            .map(|d| d.at)
+            .min();
         arrival.into_iter().chain(timer).min()
     }
 
     fn step(&mut self) {
-        let arrived = self.arrivals.first_entry().filter(|entry| entry.key().0 <= self.now);
+        let arrived = self
+            .arrivals
+            .first_entry()
+            .filter(|entry| entry.key().0 <= self.now);
         if let Some((to, arrival)) = arrived.map(|entry| entry.remove()) {
             self.arrive(to, arrival);
             return;
         }
         for id in self.ids() {
             let now = self.now;
-            let Some(machine) = self.machines.get_mut(&id) else { continue };
-            if machine.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
+            let Some(machine) = self.machines.get_mut(&id) else {
+                continue;
+            };
+            if machine
+                .poll_timeout()
+                .is_some_and(|deadline| deadline.at <= now)
+            {
                 contract::timeout(machine, now);
                 self.drain(id);
             }
@@ -234,8 +254,12 @@ impl<M: Machine> Net<M> {
 
     fn drain(&mut self, id: NodeId) {
         loop {
-            let Some(machine) = self.machines.get_mut(&id) else { return };
-            let Some(output) = machine.poll_output() else { return };
+            let Some(machine) = self.machines.get_mut(&id) else {
+                return;
+            };
+            let Some(output) = machine.poll_output() else {
+                return;
+            };
             match output {
                 Output::Event(event) => self.events.push((self.now, id, event)),
                 Output::Penalise(peer, why) => self.penalties.push((self.now, id, peer, why)),
@@ -285,7 +309,8 @@ impl<M: Machine> Net<M> {
 
     fn schedule(&mut self, delay: Duration, to: NodeId, arrival: Arrival<M::Message>) {
         self.sequence += 1;
-        self.arrivals.insert((self.now + delay, self.sequence), (to, arrival));
+        self.arrivals
+            .insert((self.now + delay, self.sequence), (to, arrival));
     }
 }
 
