@@ -112,6 +112,24 @@ impl<K: Ord, V> BoundedMap<K, V> {
     }
 }
 
+impl<'a, K: Ord, V> IntoIterator for &'a BoundedMap<K, V> {
+    type Item = (&'a K, &'a V);
+    type IntoIter = btree_map::Iter<'a, K, V>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<'a, K: Ord, V> IntoIterator for &'a mut BoundedMap<K, V> {
+    type Item = (&'a K, &'a mut V);
+    type IntoIter = btree_map::IterMut<'a, K, V>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter_mut()
+    }
+}
+
 /// A set of at most `capacity` keys. Overflow: a new key is refused.
 #[derive(Clone, Debug)]
 pub struct BoundedSet<K>(BoundedMap<K, ()>);
@@ -150,6 +168,15 @@ impl<K: Ord> BoundedSet<K> {
     /// All keys, rising.
     pub fn iter(&self) -> btree_map::Keys<'_, K, ()> {
         self.0.keys()
+    }
+}
+
+impl<'a, K: Ord> IntoIterator for &'a BoundedSet<K> {
+    type Item = &'a K;
+    type IntoIter = btree_map::Keys<'a, K, ()>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 
@@ -213,6 +240,15 @@ impl<T> BoundedQueue<T> {
     /// Removes all items.
     pub fn clear(&mut self) {
         self.items.clear();
+    }
+}
+
+impl<'a, T> IntoIterator for &'a BoundedQueue<T> {
+    type Item = &'a T;
+    type IntoIter = std::collections::vec_deque::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 

@@ -24,8 +24,12 @@ impl NodeId {
 
     /// The first four and last four bytes in hexadecimal: enough to tell nodes apart in a log.
     pub fn short(&self) -> String {
-        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-        format!("{}..{}", hex(&self.0[..4]), hex(&self.0[28..]))
+        let [a, b, c, d, .., w, x, y, z] = self.0;
+        let (head, tail) = (
+            u32::from_be_bytes([a, b, c, d]),
+            u32::from_be_bytes([w, x, y, z]),
+        );
+        format!("{head:08x}..{tail:08x}")
     }
 }
 

@@ -27,6 +27,9 @@ impl<K: Ord + Copy + Debug> Timers<K> {
     }
 
     /// Sets or moves timer `key` to `at`.
+    ///
+    /// # Panics
+    /// If the table is full: a defect of the machine, never of a peer.
     pub fn set(&mut self, key: K, at: Time) {
         self.clear(key);
         assert!(

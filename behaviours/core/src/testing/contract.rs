@@ -7,6 +7,12 @@ use crate::{
     time::Time,
 };
 
+/// An input and the moment at which the machine gets it.
+pub type Timed<M> = (
+    Time,
+    Input<<M as Machine>::Command, <M as Machine>::Message>,
+);
+
 /// Calls `handle_timeout` at `now`, which must be due, and checks that the machine does not spin.
 ///
 /// # Panics
@@ -31,7 +37,7 @@ pub fn timeout<M: Machine>(machine: &mut M, now: Time) {
 ///
 /// # Panics
 /// With the broken sentence of the contract.
-pub fn check<M, F>(make: F, inputs: &[(Time, Input<M::Command, M::Message>)]) -> Vec<String>
+pub fn check<M, F>(make: F, inputs: &[Timed<M>]) -> Vec<String>
 where
     M: Machine,
     F: Fn() -> M,
@@ -44,7 +50,7 @@ where
     first
 }
 
-fn run<M, F>(make: &F, inputs: &[(Time, Input<M::Command, M::Message>)]) -> Vec<String>
+fn run<M, F>(make: &F, inputs: &[Timed<M>]) -> Vec<String>
 where
     M: Machine,
     F: Fn() -> M,

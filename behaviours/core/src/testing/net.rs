@@ -37,6 +37,7 @@ enum Arrival<M> {
     DialFailed(NodeId),
 }
 
+type Arrivals<M> = BTreeMap<(Time, u64), (NodeId, Arrival<M>)>;
 type Delay = Box<dyn FnMut(NodeId, NodeId) -> Duration>;
 type Fault<M> = Box<dyn FnMut(Time, NodeId, NodeId, &M) -> LinkFault>;
 
@@ -46,7 +47,7 @@ pub struct Net<M: Machine> {
     sequence: u64,
     machines: BTreeMap<NodeId, M>,
     links: BTreeSet<(NodeId, NodeId)>,
-    arrivals: BTreeMap<(Time, u64), (NodeId, Arrival<M::Message>)>,
+    arrivals: Arrivals<M::Message>,
     delay: Delay,
     fault: Fault<M::Message>,
     /// Whether a dial connects; otherwise it fails. On by default.
@@ -203,7 +204,7 @@ impl<M: Machine> Net<M> {
         let timer = self
             .machines
             .values()
-            .filter_map(|m| m.poll_timeout())
+            .filter_map(Machine::poll_timeout)
             .map(|d| d.at)
             .min();
         arrival.into_iter().chain(timer).min()
@@ -214,7 +215,8 @@ impl<M: Machine> Net<M> {
             .arrivals
             .first_entry()
             .filter(|entry| entry.key().0 <= self.now);
-        if let Some((to, arrival)) = arrived.map(|entry| entry.remove()) {
+        if let Some((to, arrival)) = arrived.map(std::collections::btree_map::OccupiedEntry::remove)
+        {
             self.arrive(to, arrival);
             return;
         }
