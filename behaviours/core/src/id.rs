@@ -24,11 +24,10 @@ impl NodeId {
 
     /// The first four and last four bytes in hexadecimal: enough to tell nodes apart in a log.
     pub fn short(&self) -> String {
-        let [a, b, c, d, .., w, x, y, z] = self.0;
-        let (head, tail) = (
-            u32::from_be_bytes([a, b, c, d]),
-            u32::from_be_bytes([w, x, y, z]),
-        );
+        let part = |at: usize| {
+            self.0[at..at + 4].iter().fold(0_u32, |word, &byte| word << 8 | u32::from(byte))
+        };
+        let (head, tail) = (part(0), part(28));
         format!("{head:08x}..{tail:08x}")
     }
 }
