@@ -21,7 +21,7 @@ pub enum Command {
         /// An older value is measured again. Microseconds resolution.
         age_max: Duration,
     },
-    /// Keep measuring this peer (tree edges): answers come as [`Event::Measured`] with `id` 0
+    /// Keep measuring this peer (tree edges); a refusal carries the id 0. Answers come as [`Event::Measured`] with `id` 0
     /// whenever the smoothed value moved by more than 5 %, and when the peer falls silent.
     Watch(NodeId),
     /// Stop watching.
@@ -42,7 +42,8 @@ pub enum Event {
         /// The peer's coordinate, as it told us.
         coordinate: Option<Coordinate>,
     },
-    /// Our own coordinate moved by more than its error.
+    /// Our own coordinate moved by a twentieth of the round trip that moved it, or half a
+    /// millisecond if that is more.
     Moved(Coordinate),
     /// A command was refused; state is unchanged.
     Refused {

@@ -1,0 +1,74 @@
+//! All paths that are remembered, by peer, up to a capacity.
+
+use std::collections::BTreeMap;
+
+use opus_core::{NodeId, Time};
+
+use crate::path::Path;
+
+/// At most `capacity` paths. Overflow: the one touched longest ago is forgotten.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    capacity: usize,
+    paths: BTreeMap<NodeId, Path>,
+}
+
+impl Table {
+    /// An empty table of at most `capacity` paths; at least one.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            capacity: capacity.max(1),
+            paths: BTreeMap::new(),
+        }
+    }
+
+    /// The path to `peer`, made if absent, touched in both cases.
+    pub(crate) fn touch(&mut self, now: Time, peer: NodeId) -> &mut Path {
+        if !self.paths.contains_key(&peer) && self.paths.len() >= self.capacity {
+            self.forget_oldest();
+        }
+        let path = self.paths.entry(peer).or_default();
+        path.touched_at = now;
+        path
+    }
+
+    /// The path to `peer`, if remembered.
+    pub(crate) fn get(&self, peer: NodeId) -> Option<&Path> {
+        self.paths.get(&peer)
+    }
+
+    /// The path to `peer`, to change, if remembered; not touched.
+    pub(crate) fn get_mut(&mut self, peer: NodeId) -> Option<&mut Path> {
+        self.paths.get_mut(&peer)
+    }
+
+    /// All paths by rising peer.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &Path)> {
+        self.paths.iter().map(|(&peer, path)| (peer, path))
+    }
+
+    /// One walk over the table: at a budget of a few new peers a second it does not show.
+    fn forget_oldest(&mut self) {
+        let oldest = self.paths.iter().min_by_key(|(_, path)| path.touched_at);
+        if let Some((&peer, _)) = oldest {
+            self.paths.remove(&peer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_table_forgets_the_path_touched_longest_ago() {
+        let [a, b, c] = [1, 2, 3].map(NodeId::from_index);
+        let mut table = Table::new(2);
+        table.touch(Time(1), a);
+        table.touch(Time(2), b);
+        table.touch(Time(3), a);
+        table.touch(Time(4), c);
+        let left: Vec<NodeId> = table.iter().map(|(peer, _)| peer).collect();
+        assert_eq!(left, [a, c]);
+    }
+}

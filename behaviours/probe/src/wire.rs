@@ -1,0 +1,165 @@
+//! What two probes say to each other. All numbers are whole and clamped when decoded.
+
+use opus_core::{Limits, Malformed, Wire};
+use opus_model::coordinate::{
+    Coordinate, DIMENSIONS, ERROR_MAX, ERROR_MIN, HEIGHT_MS_MAX, HEIGHT_MS_MIN, POSITION_MS_MAX,
+};
+use serde::{Deserialize, Serialize};
+
+/// A question and its answer. Both carry the sender's coordinate: the one who measures learns
+/// where the other stands, and the one who is measured may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// Answered at once by a [`Message::Pong`] with the same nonce.
+    Ping {
+        /// Drawn at random: a pong cannot be sent ahead of its ping.
+        nonce: u64,
+        /// The sender's.
+        coordinate: Position,
+    },
+    /// The answer.
+    Pong {
+        /// That of the ping.
+        nonce: u64,
+        /// The sender's.
+        coordinate: Position,
+    },
+}
+
+impl Wire for Message {
+    /// The longest message takes under 64 bytes.
+    const LIMITS: Limits = Limits {
+        bytes: 128,
+        depth: 6,
+        items: 32,
+        text_keys: false,
+    };
+
+    fn check(&mut self) -> Result<(), Malformed> {
+        let (Self::Ping { coordinate, .. } | Self::Pong { coordinate, .. }) = self;
+        *coordinate = coordinate.clamped();
+        Ok(())
+    }
+}
+
+/// A coordinate on the wire: point, height, error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position(
+    /// The point, microseconds of round trip.
+    pub [i32; DIMENSIONS],
+    /// The height, microseconds of round trip.
+    pub u32,
+    /// The relative error, thousandths.
+    pub u16,
+);
+
+impl Position {
+    /// The nearest lawful value, which is what [`Coordinate::clamped`] would make of it.
+    fn clamped(self) -> Self {
+        Self::from(Coordinate::from(self))
+    }
+}
+
+impl From<Position> for Coordinate {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "within the limits an f32 holds a microsecond to a few parts in ten million"
+    )]
+    fn from(Position(point, height, error): Position) -> Self {
+        let point = point.map(|us| (f64::from(us) / 1e3) as f32);
+        let height = (f64::from(height) / 1e3) as f32;
+        Self::clamped(point, height, f32::from(error) / 1e3)
+    }
+}
+
+impl From<Coordinate> for Position {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a coordinate is within limits that fit, and each value is clamped to them"
+    )]
+    fn from(coordinate: Coordinate) -> Self {
+        let thousandths = |value: f32, least: f32, most: f32| {
+            let limit = |bound: f32| f64::from(bound) * 1e3;
+            (f64::from(value) * 1e3)
+                .clamp(limit(least), limit(most))
+                .round()
+        };
+        let point = coordinate.position_ms();
+        Self(
+            point.map(|ms| thousandths(ms, -POSITION_MS_MAX, POSITION_MS_MAX) as i32),
+            thousandths(coordinate.height_ms(), HEIGHT_MS_MIN, HEIGHT_MS_MAX) as u32,
+            thousandths(coordinate.error(), ERROR_MIN, ERROR_MAX) as u16,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opus_core::codec::{decode_wire, encode};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message() -> impl Strategy<Value = Message> {
+        let position = (any::<[i32; DIMENSIONS]>(), any::<u32>(), any::<u16>());
+        (any::<bool>(), any::<u64>(), position).prop_map(|(ping, nonce, (point, height, error))| {
+            let coordinate = Position(point, height, error);
+            if ping {
+                Message::Ping { nonce, coordinate }
+            } else {
+                Message::Pong { nonce, coordinate }
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_arrives_within_the_limits(sent in message()) {
+            let bytes = encode(&sent);
+            prop_assert!(bytes.len() <= 64, "{} bytes", bytes.len());
+            let arrived: Message = decode_wire(&bytes).unwrap();
+            let (Message::Ping { coordinate, .. } | Message::Pong { coordinate, .. }) = arrived;
+            let Position(point, height, error) = coordinate;
+            prop_assert!(point.iter().all(|us| us.abs() <= 20_000_000));
+            prop_assert!((10..=20_000_000).contains(&height) && (10..=1_000).contains(&error));
+        }
+
+        #[test]
+        fn a_lawful_message_arrives_unchanged(sent in message()) {
+            let mut lawful = sent;
+            lawful.check().unwrap();
+            prop_assert_eq!(decode_wire::<Message>(&encode(&lawful)), Ok(lawful));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..160)) {
+            if let Ok(message) = decode_wire::<Message>(&bytes) {
+                let mut again = message;
+                again.check().unwrap();
+                prop_assert_eq!(again, message);
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_numbers_are_clamped() {
+        let mut hostile = Message::Pong {
+            nonce: 1,
+            coordinate: Position([i32::MIN, i32::MAX, 0], u32::MAX, 0),
+        };
+        hostile.check().unwrap();
+        let Message::Pong { coordinate, .. } = hostile else {
+            panic!("a pong stays one");
+        };
+        let clamped = Position([-20_000_000, 20_000_000, 0], 20_000_000, 10);
+        assert_eq!(coordinate, clamped);
+    }
+
+    #[test]
+    fn more_bytes_than_the_limit_are_refused() {
+        let long = vec![0; 129];
+        let refused = decode_wire::<Message>(&long).unwrap_err();
+        assert!(matches!(refused, Malformed::TooLarge { bytes: 129, .. }));
+    }
+}
