@@ -28,7 +28,8 @@ pub enum Class {
     Complete,
 }
 
-/// A wish of our own node. None of these can fail: unknown overlays are opened by `Open`.
+/// A wish of our own node. A wish for an overlay that is not open is ignored; one beyond a limit
+/// gives [`Event::Refused`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// This node carries an overlay from here on.
@@ -45,6 +46,22 @@ pub enum Command {
         /// Which overlay.
         overlay: OverlayId,
     },
+    /// Whose frames the overlay carries. The previous source's frames still on the way are brought
+    /// to the end for another hold. Not needed at the source itself: [`Command::Source`] says it.
+    Root {
+        /// Which overlay.
+        overlay: OverlayId,
+        /// The node whose application sends.
+        source: NodeId,
+    },
+    /// The delay of the link to a neighbour, from the probe: half its smoothed round trip. Time
+    /// left and latencies are reckoned with it; zero until told.
+    Delay {
+        /// The neighbour.
+        peer: NodeId,
+        /// One way.
+        one_way: Duration,
+    },
     /// The tree edges of the overlay, from the overlay machine.
     Edges {
         /// Which overlay.
@@ -54,7 +71,8 @@ pub enum Command {
         /// Away from it.
         children: Vec<NodeId>,
     },
-    /// A child said goodbye: its unacknowledged frames are no longer due.
+    /// A child said goodbye: no frame is due to its own sinks any more. Its branches keep their
+    /// claim until they are attached here or below, or for one hold.
     ChildLeft {
         /// Which overlay.
         overlay: OverlayId,
@@ -152,6 +170,13 @@ pub enum Event {
         overlay: OverlayId,
         /// The next sequence that will be delivered.
         seq: u64,
+    },
+    /// `Open` or `Sink` beyond the limits of the configuration. State is unchanged.
+    Refused {
+        /// Which overlay.
+        overlay: OverlayId,
+        /// Which table is full, or which names clash.
+        reason: &'static str,
     },
     /// A peer sent what this protocol forbids.
     Offence {
