@@ -4,10 +4,10 @@
 //! A node is a row, `0..n`. A [`Matrix`] holds the round-trip time of every pair in milliseconds,
 //! which is both the delay and, by default, the cost of a link. From it come the minimum spanning
 //! tree ([`mst`]), the lightest shortest path tree ([`spt`]) and the light approximate shortest
-//! path tree between both ([`last`](fn@last)); a [`Tree`] answers what it costs and how much later its nodes
-//! hear than they would directly (RDP, the relative delay penalty). A [`Graph`] of routers and
-//! links becomes a matrix by [`shortest_paths`]. A [`Coordinate`] estimates a delay that nobody
-//! measured.
+//! path tree between both ([`last`](fn@last)); a [`Tree`] answers what it costs and how much later
+//! its nodes hear than they would directly (RDP, the relative delay penalty). A [`Graph`] of
+//! routers and links becomes a matrix by [`shortest_paths`]. A [`Coordinate`] estimates a delay
+//! that nobody measured.
 //!
 //! It deliberately knows no peer, no clock and no randomness, and depends on no crate of ours: what
 //! is true here is true for the simulator, the node and the offline tool alike.
