@@ -1,0 +1,166 @@
+//! What goes wrong at large: nodes that are down, and cuts between sets of nodes.
+
+use thiserror::Error;
+
+/// Cuts at a time; each frame looks at all of them.
+pub const CUTS_MAX: usize = 64;
+
+/// Names a cut until it is repaired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CutId(u64);
+
+/// What a cut does to frames that want to cross it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A partition: datagrams are lost, streams wait.
+    Drop,
+    /// A clog: both wait until the release, none is lost.
+    Hold,
+}
+
+/// Why a fault cannot begin. Nothing changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FaultError {
+    /// A node is beyond the network.
+    #[error("node {node} of {nodes}")]
+    NoSuchNode {
+        /// The node named.
+        node: usize,
+        /// Nodes of the network.
+        nodes: usize,
+    },
+    /// [`CUTS_MAX`] cuts are in force.
+    #[error("{CUTS_MAX} cuts are in force")]
+    TooManyCuts,
+}
+
+/// The faults of a network in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Faults {
+    up: Vec<bool>,
+    incarnation: Vec<u32>,
+    /// At most [`CUTS_MAX`]; more are refused.
+    cuts: Vec<Cut>,
+    next_cut: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Cut {
+    id: CutId,
+    effect: Effect,
+    /// By node: frames from a node marked here to one marked in `to` are affected.
+    from: Vec<bool>,
+    to: Vec<bool>,
+    both_ways: bool,
+}
+
+impl Cut {
+    fn affects(&self, from: usize, to: usize) -> bool {
+        (self.from[from] && self.to[to]) || (self.both_ways && self.from[to] && self.to[from])
+    }
+}
+
+impl Faults {
+    pub(crate) fn none(nodes: usize) -> Self {
+        Self {
+            up: vec![true; nodes],
+            incarnation: vec![0; nodes],
+            cuts: Vec::new(),
+            next_cut: 0,
+        }
+    }
+
+    pub(crate) fn cut(
+        &mut self,
+        from: &[usize],
+        to: &[usize],
+        both_ways: bool,
+        effect: Effect,
+    ) -> Result<CutId, FaultError> {
+        let (from, to) = (self.marked(from)?, self.marked(to)?);
+        self.insert(Cut {
+            id: CutId(0),
+            effect,
+            from,
+            to,
+            both_ways,
+        })
+    }
+
+    pub(crate) fn partition(
+        &mut self,
+        side: &[usize],
+        effect: Effect,
+    ) -> Result<CutId, FaultError> {
+        let from = self.marked(side)?;
+        let to = from.iter().map(|inside| !inside).collect();
+        self.insert(Cut {
+            id: CutId(0),
+            effect,
+            from,
+            to,
+            both_ways: true,
+        })
+    }
+
+    pub(crate) fn repair(&mut self, id: CutId) -> bool {
+        let before = self.cuts.len();
+        self.cuts.retain(|cut| cut.id != id);
+        self.cuts.len() < before
+    }
+
+    pub(crate) fn repair_all(&mut self) {
+        self.cuts.clear();
+    }
+
+    /// The effect on a frame; a drop outweighs a hold.
+    pub(crate) fn between(&self, from: usize, to: usize) -> Option<Effect> {
+        let mut found = None;
+        for cut in self.cuts.iter().filter(|cut| cut.affects(from, to)) {
+            match cut.effect {
+                Effect::Drop => return Some(Effect::Drop),
+                Effect::Hold => found = Some(Effect::Hold),
+            }
+        }
+        found
+    }
+
+    pub(crate) fn crash(&mut self, node: usize) -> bool {
+        std::mem::replace(&mut self.up[node], false)
+    }
+
+    pub(crate) fn restart(&mut self, node: usize) -> bool {
+        let was_down = !std::mem::replace(&mut self.up[node], true);
+        self.incarnation[node] += u32::from(was_down);
+        was_down
+    }
+
+    pub(crate) fn is_up(&self, node: usize) -> bool {
+        self.up[node]
+    }
+
+    pub(crate) fn incarnation(&self, node: usize) -> u32 {
+        self.incarnation[node]
+    }
+
+    fn insert(&mut self, cut: Cut) -> Result<CutId, FaultError> {
+        if self.cuts.len() >= CUTS_MAX {
+            return Err(FaultError::TooManyCuts);
+        }
+        let id = CutId(self.next_cut);
+        self.next_cut += 1;
+        self.cuts.push(Cut { id, ..cut });
+        Ok(id)
+    }
+
+    fn marked(&self, nodes: &[usize]) -> Result<Vec<bool>, FaultError> {
+        let mut marked = vec![false; self.up.len()];
+        for &node in nodes {
+            let nodes = marked.len();
+            *marked
+                .get_mut(node)
+                .ok_or(FaultError::NoSuchNode { node, nodes })? = true;
+        }
+        Ok(marked)
+    }
+}
