@@ -30,7 +30,7 @@ pub enum Fate {
     Held,
 }
 
-/// A link with its delay and conditions. 160 bytes, however many frames pass.
+/// A link with its delay and conditions; some 150 bytes, however many frames pass.
 #[derive(Clone, Debug)]
 pub struct Link {
     delay: Duration,
