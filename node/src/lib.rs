@@ -1,1 +1,10 @@
-//! Room to be furnished.
+//! The Opus node as a library: what the binary `opus-node` runs, and what the lab runs hundreds of.
+//!
+//! [`runtime`] is the loop of one node over any transport: libp2p's swarm with our machines
+//! ([`net`]), the data plane ([`data`]) and the mechanical glue between them. [`service`] answers
+//! local programs over `opus-ipc/1`.
+
+pub mod data;
+pub mod net;
+pub mod runtime;
+pub mod service;

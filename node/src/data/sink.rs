@@ -1,0 +1,87 @@
+//! The receiving end of an attachment.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+};
+
+use opus_core::OverlayId;
+use opus_relay::{Command, Delivery};
+use tokio::sync::Notify;
+
+use super::Data;
+
+/// Deliveries that wait for their program. Bounded by the core's room for this sink (4 MiB).
+#[derive(Debug)]
+pub(super) struct SinkQueue {
+    items: VecDeque<Delivery>,
+    arrived: Arc<Notify>,
+}
+
+impl SinkQueue {
+    pub(super) fn push(&mut self, delivery: Delivery) {
+        self.items.push_back(delivery);
+        self.arrived.notify_one();
+    }
+}
+
+impl Drop for SinkQueue {
+    fn drop(&mut self) {
+        // The reader wakes, finds no queue and ends.
+        self.arrived.notify_one();
+    }
+}
+
+/// Reads what arrives for one attachment.
+#[derive(Debug)]
+pub struct Deliveries {
+    data: Weak<Data>,
+    att: u32,
+    arrived: Arc<Notify>,
+}
+
+/// Most deliveries handed to a program at once.
+const BATCH_MAX: usize = 64;
+
+impl Data {
+    /// Opens the queue of sink `att` and tells the core about it. The queue exists before the
+    /// core can deliver, so nothing is lost in between.
+    pub fn open_sink(self: &Arc<Self>, att: u32, overlay: OverlayId, resume: Option<u64>) {
+        let queue = SinkQueue { items: VecDeque::new(), arrived: Arc::new(Notify::new()) };
+        self.lock().sinks.insert(att, queue);
+        self.command(Command::Sink { overlay, att, resume });
+    }
+
+    /// A reader of sink `att`; `None` when there is no such sink.
+    pub fn deliveries(self: &Arc<Self>, att: u32) -> Option<Deliveries> {
+        let arrived = Arc::clone(&self.lock().sinks.get(&att)?.arrived);
+        Some(Deliveries { data: Arc::downgrade(self), att, arrived })
+    }
+}
+
+impl Deliveries {
+    /// The next deliveries, at least one, at most `max`; `None` when the attachment has ended.
+    ///
+    /// What is returned counts as taken: the core has room for as much more.
+    pub async fn next(&self, max: usize) -> Option<Vec<Delivery>> {
+        loop {
+            let arrived = self.arrived.notified();
+            let data = self.data.upgrade()?;
+            let taken: Vec<Delivery> = {
+                let mut inner = data.lock();
+                let queue = inner.sinks.get_mut(&self.att)?;
+                let count = queue.items.len().min(max.clamp(1, BATCH_MAX));
+                queue.items.drain(..count).collect()
+            };
+            if taken.is_empty() {
+                drop(data);
+                arrived.await;
+                continue;
+            }
+            let bytes = taken.iter().map(|delivery| delivery.data.len() as u64).sum();
+            let frames = u32::try_from(taken.len()).unwrap_or(u32::MAX);
+            data.command(Command::Taken { att: self.att, frames, bytes });
+            return Some(taken);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The network side of a node: transports, addresses, limits, neighbours, the composed behaviour.
+
+pub mod addr;
+pub mod behaviour;
+pub mod book;
+mod keep;
+pub mod limits;
+pub mod peers;
+pub mod transport;
+
+pub use self::{
+    behaviour::{Behaviour, BehaviourEvent, Machines, NetOptions},
+    transport::{Connections, Guard},
+};

@@ -1,0 +1,269 @@
+//! The node's composed behaviour: limits first, then libp2p's own protocols, then ours.
+
+use std::{collections::BTreeSet, num::NonZeroUsize, time::Duration};
+
+use libp2p::{
+    Multiaddr, PeerId, StreamProtocol, allow_block_list, autonat, connection_limits, dcutr,
+    identify, identity, kad, mdns, ping, relay,
+    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
+    upnp,
+};
+use opus_core::Seed;
+use opus_overlay::Overlay;
+use opus_probe::Probe;
+use opus_site::Site;
+use opus_swarm::{Clock, frames};
+
+use super::{book::Book, limits, peers, peers::MeshConfig, transport::Guard};
+use crate::data::Data;
+
+/// Everything one node speaks. Field order is poll order, and limits deny before others see a
+/// connection.
+#[derive(NetworkBehaviour)]
+pub struct Behaviour {
+    limits: connection_limits::Behaviour,
+    /// Limits per address block.
+    pub addresses: limits::Behaviour,
+    blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
+    allowed: Toggle<allow_block_list::Behaviour<allow_block_list::AllowedPeers>>,
+    /// Address book and mesh.
+    pub peers: peers::Behaviour,
+    identify: identify::Behaviour,
+    ping: ping::Behaviour,
+    /// Peer discovery; hints only.
+    pub kad: Toggle<kad::Behaviour<kad::store::MemoryStore>>,
+    mdns: Toggle<mdns::tokio::Behaviour>,
+    autonat_client: Toggle<autonat::v2::client::Behaviour<opus_core::Rng>>,
+    autonat_server: Toggle<autonat::v2::server::Behaviour<opus_core::Rng>>,
+    relay_client: Toggle<relay::client::Behaviour>,
+    relay_server: Toggle<relay::Behaviour>,
+    dcutr: Toggle<dcutr::Behaviour>,
+    upnp: Toggle<upnp::tokio::Behaviour>,
+    /// Paths.
+    pub probe: opus_swarm::Behaviour<Probe>,
+    /// Overlay edges.
+    pub overlay: opus_swarm::Behaviour<Overlay>,
+    /// Decisions.
+    pub site: opus_swarm::Behaviour<Site>,
+    frames: frames::Behaviour<Data>,
+}
+
+/// Which of libp2p's protocols run, and the limits.
+#[derive(Clone, Debug)]
+pub struct NetOptions {
+    /// Nodes of another network are disconnected.
+    pub network: String,
+    /// Where to listen.
+    pub listen: Vec<Multiaddr>,
+    /// What the operator wrote.
+    pub bootstrap: Vec<Multiaddr>,
+    /// Neighbours.
+    pub mesh: MeshConfig,
+    /// Established connections at most.
+    pub connections_max: u32,
+    /// Limits per address block.
+    pub address_limits: limits::AddressLimits,
+    /// Kademlia: off, or on with this mode (`None`: client until reachable).
+    pub kademlia: Option<Option<kad::Mode>>,
+    /// Find neighbours in the local network.
+    pub mdns: bool,
+    /// Ask the router for a port.
+    pub upnp: bool,
+    /// Ask others whether this node is reachable.
+    pub autonat_client: bool,
+    /// Answer that question for others.
+    pub autonat_server: bool,
+    /// Be reachable through others' circuit relays, for hole punching.
+    pub relay_client: bool,
+    /// Be such a relay.
+    pub relay_server: bool,
+    /// Behind a home router: private addresses of the own subnets are spoken to.
+    pub home: bool,
+    /// Tell peers no listen addresses but confirmed ones.
+    pub hide_listen_addresses: bool,
+    /// Only these peers, if any are named.
+    pub allow: BTreeSet<PeerId>,
+    /// Never these peers.
+    pub deny: BTreeSet<PeerId>,
+    /// Identify repeats after this time.
+    pub identify_interval: Duration,
+}
+
+impl NetOptions {
+    /// Nothing but ping, identify and our own protocols: labs, tests, private networks.
+    pub fn isolated() -> Self {
+        Self {
+            network: "main".to_owned(),
+            listen: Vec::new(),
+            bootstrap: Vec::new(),
+            mesh: MeshConfig::default(),
+            connections_max: 50,
+            address_limits: limits::AddressLimits::default(),
+            kademlia: None,
+            mdns: false,
+            upnp: false,
+            autonat_client: false,
+            autonat_server: false,
+            relay_client: false,
+            relay_server: false,
+            home: false,
+            hide_listen_addresses: false,
+            allow: BTreeSet::new(),
+            deny: BTreeSet::new(),
+            identify_interval: Duration::from_secs(300),
+        }
+    }
+
+    /// What identify calls this network; peers that say otherwise are disconnected.
+    pub fn protocol_version(&self) -> String {
+        format!("/opus/{}/1", self.network)
+    }
+}
+
+/// The machines and what they share with the node.
+#[derive(Debug)]
+pub struct Machines {
+    /// Paths.
+    pub probe: Probe,
+    /// Overlay edges.
+    pub overlay: Overlay,
+    /// Decisions.
+    pub site: Site,
+    /// The data plane.
+    pub data: std::sync::Arc<Data>,
+}
+
+/// Kademlia's records: it only finds peers here, so the store is as small as it goes.
+const KAD_RECORDS_MAX: usize = 256;
+const KAD_RECORD_BYTES_MAX: usize = 1_024;
+/// mDNS asks again after this time: a node that comes later is found within it.
+const MDNS_QUERY_INTERVAL: Duration = Duration::from_secs(30);
+
+impl Behaviour {
+    /// Composes the behaviour of the node with identity `keypair`.
+    pub fn new(
+        keypair: &identity::Keypair,
+        options: &NetOptions,
+        guard: &Guard,
+        machines: Machines,
+        relay_client: Option<relay::client::Behaviour>,
+        clock: Clock,
+        seed: &Seed,
+    ) -> Self {
+        let me = keypair.public().to_peer_id();
+        let rng = |purpose| seed.derive(purpose, 0).rng();
+        let book = Book::new(me, guard.policy());
+        let swarm = opus_swarm::Config::default();
+        Self {
+            limits: connection_limits::Behaviour::new(connection_limits_of(options)),
+            addresses: limits::Behaviour::new(options.address_limits, clock),
+            blocked: blocked(&options.deny),
+            allowed: allowed(&options.allow).into(),
+            peers: peers::Behaviour::new(book, &options.bootstrap, options.mesh, clock, rng("mesh")),
+            identify: identify::Behaviour::new(identify_of(keypair, options)),
+            ping: ping::Behaviour::new(ping::Config::new()),
+            kad: options.kademlia.map(|mode| kademlia(me, &options.network, mode)).into(),
+            mdns: options.mdns.then(|| local_discovery(me)).flatten().into(),
+            autonat_client: options
+                .autonat_client
+                .then(|| autonat::v2::client::Behaviour::new(rng("autonat"), Default::default()))
+                .into(),
+            autonat_server: options
+                .autonat_server
+                .then(|| autonat::v2::server::Behaviour::new(rng("autonat-server")))
+                .into(),
+            dcutr: relay_client.is_some().then(|| dcutr::Behaviour::new(me)).into(),
+            relay_client: relay_client.into(),
+            relay_server: options
+                .relay_server
+                .then(|| relay::Behaviour::new(me, relay::Config::default()))
+                .into(),
+            upnp: options.upnp.then(upnp::tokio::Behaviour::default).into(),
+            probe: opus_swarm::Behaviour::new(machines.probe, clock, swarm),
+            overlay: opus_swarm::Behaviour::new(machines.overlay, clock, swarm),
+            site: opus_swarm::Behaviour::new(machines.site, clock, swarm),
+            frames: frames::Behaviour::new(machines.data, frames::Config::default()),
+        }
+    }
+
+    /// Never speaks to `peer` again in this life of the node; closes what is open.
+    pub fn block(&mut self, peer: PeerId) {
+        self.blocked.block_peer(peer);
+    }
+}
+
+fn connection_limits_of(options: &NetOptions) -> connection_limits::ConnectionLimits {
+    connection_limits::ConnectionLimits::default()
+        .with_max_pending_incoming(Some(64))
+        .with_max_pending_outgoing(Some(64))
+        .with_max_established(Some(options.connections_max))
+        .with_max_established_per_peer(Some(2))
+}
+
+fn blocked(
+    deny: &BTreeSet<PeerId>,
+) -> allow_block_list::Behaviour<allow_block_list::BlockedPeers> {
+    let mut list = allow_block_list::Behaviour::default();
+    for peer in deny {
+        list.block_peer(*peer);
+    }
+    list
+}
+
+fn allowed(
+    allow: &BTreeSet<PeerId>,
+) -> Option<allow_block_list::Behaviour<allow_block_list::AllowedPeers>> {
+    if allow.is_empty() {
+        return None;
+    }
+    let mut list = allow_block_list::Behaviour::default();
+    for peer in allow {
+        list.allow_peer(*peer);
+    }
+    Some(list)
+}
+
+fn identify_of(keypair: &identity::Keypair, options: &NetOptions) -> identify::Config {
+    identify::Config::new(options.protocol_version(), keypair.public())
+        .with_agent_version(format!("opus-node/{}", env!("CARGO_PKG_VERSION")))
+        .with_interval(options.identify_interval)
+        .with_push_listen_addr_updates(true)
+        // The address book keeps addresses, filtered; identify's own cache would bypass it.
+        .with_cache_size(0)
+        .with_hide_listen_addrs(options.hide_listen_addresses)
+}
+
+fn kademlia(
+    me: PeerId,
+    network: &str,
+    mode: Option<kad::Mode>,
+) -> kad::Behaviour<kad::store::MemoryStore> {
+    let name = StreamProtocol::try_from_owned(format!("/opus/{network}/kad/1"))
+        .unwrap_or(StreamProtocol::new("/opus/kad/1"));
+    let mut config = kad::Config::new(name);
+    config
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
+        .set_record_filtering(kad::StoreInserts::FilterBoth)
+        .disjoint_query_paths(true)
+        .set_replication_factor(NonZeroUsize::new(8).expect("8 is not 0"));
+    let store = kad::store::MemoryStoreConfig {
+        max_records: KAD_RECORDS_MAX,
+        max_value_bytes: KAD_RECORD_BYTES_MAX,
+        max_provided_keys: 0,
+        ..Default::default()
+    };
+    let store = kad::store::MemoryStore::with_config(me, store);
+    let mut behaviour = kad::Behaviour::with_config(me, store, config);
+    if mode.is_some() {
+        behaviour.set_mode(mode);
+    }
+    behaviour
+}
+
+fn local_discovery(me: PeerId) -> Option<mdns::tokio::Behaviour> {
+    let config =
+        mdns::Config { query_interval: MDNS_QUERY_INTERVAL, ..mdns::Config::default() };
+    mdns::tokio::Behaviour::new(config, me)
+        .inspect_err(|error| tracing::warn!(%error, "mDNS cannot start; nodes nearby stay unseen"))
+        .ok()
+}

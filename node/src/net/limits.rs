@@ -1,0 +1,233 @@
+//! Connection limits per address block, which libp2p does not have.
+//!
+//! At most 4 connections of one address, 16 of one /24 or /56, and 10 new ones per second of one
+//! block, so that one machine cannot fill the node's connection table. Denied before the Noise
+//! handshake. Loopback and in-process addresses are exempt: they are one machine by nature, and
+//! the operator's own.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    convert::Infallible,
+    net::IpAddr,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{Endpoint, transport::PortUse},
+    swarm::{
+        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
+        THandlerOutEvent, ToSwarm, dummy,
+    },
+};
+use opus_core::Time;
+use opus_swarm::Clock;
+
+use super::addr::{block_of, ip_of};
+
+/// The limits; defaults as in docs/operations.md.
+#[derive(Clone, Copy, Debug)]
+pub struct AddressLimits {
+    /// Connections of one IP address.
+    pub per_address: usize,
+    /// Connections of one /24 (IPv4) or /56 (IPv6).
+    pub per_block: usize,
+    /// New connections of one block within a second.
+    pub new_per_second: usize,
+}
+
+impl Default for AddressLimits {
+    fn default() -> Self {
+        Self { per_address: 4, per_block: 16, new_per_second: 10 }
+    }
+}
+
+/// Why a connection was denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// Too many connections of this address.
+    #[error("too many connections from {0}")]
+    Address(IpAddr),
+    /// Too many connections of this block.
+    #[error("too many connections from the address block of {0}")]
+    Block(IpAddr),
+    /// Too many new connections of this block within a second.
+    #[error("connections from the address block of {0} come too fast")]
+    Rate(IpAddr),
+}
+
+/// Counts connections by address and block.
+#[derive(Debug)]
+pub struct Behaviour {
+    clock: Clock,
+    limits: AddressLimits,
+    /// Bounded by the swarm's limits on pending and established connections.
+    connections: BTreeMap<ConnectionId, IpAddr>,
+    recent: VecDeque<(Time, IpAddr)>,
+    denied: u64,
+}
+
+/// Most remembered arrivals of the last second; beyond it every arrival counts as too fast.
+const RECENT_MAX: usize = 4_096;
+
+impl Behaviour {
+    /// Nothing counted yet.
+    pub fn new(limits: AddressLimits, clock: Clock) -> Self {
+        Self {
+            clock,
+            limits,
+            connections: BTreeMap::new(),
+            recent: VecDeque::new(),
+            denied: 0,
+        }
+    }
+
+    /// Connections denied so far.
+    pub fn denied(&self) -> u64 {
+        self.denied
+    }
+
+    fn admit(&mut self, connection: ConnectionId, remote: &Multiaddr) -> Result<(), Denied> {
+        let Some(ip) = ip_of(remote).filter(|ip| !ip.is_loopback()) else { return Ok(()) };
+        let now = self.clock.now();
+        while self.recent.front().is_some_and(|(at, _)| now - *at >= Duration::from_secs(1)) {
+            self.recent.pop_front();
+        }
+        let verdict = self.judge(ip);
+        if self.recent.len() < RECENT_MAX {
+            self.recent.push_back((now, block_of(ip)));
+        }
+        match verdict {
+            Ok(()) => {
+                self.connections.insert(connection, ip);
+            }
+            Err(_) => self.denied += 1,
+        }
+        verdict
+    }
+
+    fn judge(&self, ip: IpAddr) -> Result<(), Denied> {
+        let block = block_of(ip);
+        let recent = self.recent.iter().filter(|(_, other)| *other == block).count();
+        if recent >= self.limits.new_per_second || self.recent.len() >= RECENT_MAX {
+            return Err(Denied::Rate(ip));
+        }
+        if self.connections.values().filter(|other| **other == ip).count()
+            >= self.limits.per_address
+        {
+            return Err(Denied::Address(ip));
+        }
+        let in_block = self.connections.values().filter(|other| block_of(**other) == block);
+        if in_block.count() >= self.limits.per_block {
+            return Err(Denied::Block(ip));
+        }
+        Ok(())
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = dummy::ConnectionHandler;
+    type ToSwarm = Infallible;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        _local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        self.admit(connection, remote).map_err(ConnectionDenied::new)
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionClosed(closed) => {
+                self.connections.remove(&closed.connection_id);
+            }
+            FromSwarm::ListenFailure(failed) => {
+                self.connections.remove(&failed.connection_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(
+        &mut self,
+        _: PeerId,
+        _: ConnectionId,
+        event: THandlerOutEvent<Self>,
+    ) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admit(behaviour: &mut Behaviour, id: usize, ip: &str) -> Result<(), Denied> {
+        let address = format!("/ip4/{ip}/tcp/1").parse().unwrap();
+        behaviour.admit(ConnectionId::new_unchecked(id), &address)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_fifth_connection_of_an_address_is_denied_and_a_closed_one_makes_room() {
+        let mut behaviour = Behaviour::new(AddressLimits::default(), Clock::new());
+        for id in 0..4 {
+            assert_eq!(admit(&mut behaviour, id, "203.0.113.9"), Ok(()));
+        }
+        let ip = "203.0.113.9".parse().unwrap();
+        assert_eq!(admit(&mut behaviour, 4, "203.0.113.9"), Err(Denied::Address(ip)));
+        behaviour.connections.remove(&ConnectionId::new_unchecked(0));
+        assert_eq!(admit(&mut behaviour, 5, "203.0.113.9"), Ok(()));
+        assert_eq!(behaviour.denied(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_block_is_limited_in_rate_and_in_number() {
+        let mut behaviour = Behaviour::new(AddressLimits::default(), Clock::new());
+        for id in 0..10 {
+            assert_eq!(admit(&mut behaviour, id, &format!("203.0.113.{id}")), Ok(()));
+        }
+        assert!(matches!(admit(&mut behaviour, 10, "203.0.113.99"), Err(Denied::Rate(_))));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        for id in 10..16 {
+            assert_eq!(admit(&mut behaviour, id, &format!("203.0.113.{id}")), Ok(()));
+        }
+        assert!(matches!(admit(&mut behaviour, 16, "203.0.113.99"), Err(Denied::Block(_))));
+        assert_eq!(admit(&mut behaviour, 17, "203.0.114.1"), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn loopback_is_exempt() {
+        let mut behaviour = Behaviour::new(AddressLimits::default(), Clock::new());
+        for id in 0..100 {
+            assert_eq!(admit(&mut behaviour, id, "127.0.0.1"), Ok(()));
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! `frames.send`, `frames.flush`, `frames.recv`: the payload path between program and data plane.
+
+use std::sync::Arc;
+
+use opus_core::OverlayId;
+use opus_ipc::{
+    message::{Code, Empty, Fault, Frame, FramesFlush, FramesRecv, FramesSend, Sent},
+    serve::{Conn, Reply, Sink},
+};
+use opus_relay::Delivery;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use super::Inner;
+use crate::{
+    data::{Data, SendError},
+    runtime::Handle,
+};
+
+/// Calls that may wait in one outbox: as many as the dispatcher lets a connection have in flight.
+const OUTBOX_MAX: usize = 64;
+
+#[derive(Debug)]
+enum Job {
+    Send(FramesSend, Reply<Sent>),
+    Flush(FramesFlush, Reply<Empty>),
+}
+
+/// Sends the frames of one source in the order of its calls.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    jobs: mpsc::Sender<Job>,
+    worker: JoinHandle<()>,
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.worker.abort();
+    }
+}
+
+impl Outbox {
+    pub(super) fn open(handle: &Handle, overlay: OverlayId) -> Self {
+        let (jobs, mut queue) = mpsc::channel(OUTBOX_MAX);
+        let data = Arc::clone(handle.data());
+        let worker = tokio::spawn(async move {
+            while let Some(job) = queue.recv().await {
+                match job {
+                    Job::Send(params, reply) => {
+                        // A call whose client is gone ends here; what was taken stays sent.
+                        tokio::select! {
+                            sent = send(&data, overlay, &params) => reply.end(sent),
+                            () = reply.over() => {}
+                        }
+                    }
+                    Job::Flush(params, reply) => {
+                        let flow = params.flow.unwrap_or(0);
+                        tokio::select! {
+                            done = data.flush(overlay, flow) => {
+                                reply.end(done.map(|()| Empty {}).map_err(fault));
+                            }
+                            () = reply.over() => {}
+                        }
+                    }
+                }
+            }
+        });
+        Self { jobs, worker }
+    }
+
+    fn push(&self, job: Job) {
+        match self.jobs.try_send(job) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job)) => {
+                let msg = format!("over {OUTBOX_MAX} sends wait already; wait for their answers");
+                job.refuse(Fault::new(Code::Quota, msg));
+            }
+        }
+    }
+}
+
+impl Job {
+    fn refuse(self, fault: Fault) {
+        match self {
+            Self::Send(_, reply) => reply.err(fault),
+            Self::Flush(_, reply) => reply.err(fault),
+        }
+    }
+}
+
+async fn send(data: &Data, overlay: OverlayId, params: &FramesSend) -> Result<Sent, Fault> {
+    let (last, at_once) = (params.last == Some(true), params.now == Some(true));
+    let flow = params.flow.unwrap_or(0);
+    let taken = data.send(overlay, flow, &params.data, last, at_once).await.map_err(fault)?;
+    Ok(Sent { seq: taken.seq, n: taken.n as u64, attainable: None })
+}
+
+fn fault(error: SendError) -> Fault {
+    match error {
+        SendError::NotSource => Fault::new(Code::Denied, error.to_string()),
+        SendError::TooLarge => Fault::new(Code::TooLarge, error.to_string()),
+    }
+}
+
+impl Inner {
+    pub(super) fn send(&self, conn: &Arc<Conn>, params: FramesSend, reply: Reply<Sent>) {
+        if params.to.is_some() {
+            let msg = "only multi-sender and service applications send to one member";
+            return reply.err(Fault::new(Code::BadRequest, msg));
+        }
+        self.queue(conn, params.att, Job::Send(params, reply));
+    }
+
+    pub(super) fn flush(&self, conn: &Arc<Conn>, params: FramesFlush, reply: Reply<Empty>) {
+        self.queue(conn, params.att, Job::Flush(params, reply));
+    }
+
+    fn queue(&self, conn: &Arc<Conn>, att: u64, job: Job) {
+        let mut job = Some(job);
+        let queued = self.owned(conn, att, |attachment| {
+            if let (Some(outbox), Some(job)) = (&attachment.outbox, job.take()) {
+                outbox.push(job);
+            }
+        });
+        if let Some(job) = job {
+            let sink = || Fault::new(Code::Denied, "a sink sends no frames; attach as source");
+            job.refuse(queued.err().unwrap_or_else(sink));
+        }
+    }
+
+    pub(super) async fn recv(&self, conn: &Arc<Conn>, params: &FramesRecv, sink: Sink<Frame>) {
+        let known = self.owned(conn, params.att, |_| ()).err();
+        let att = u32::try_from(params.att).ok();
+        let deliveries = att.and_then(|att| self.handle.data().deliveries(att));
+        let deliveries = match (known, deliveries) {
+            (Some(fault), _) => return sink.err(fault),
+            (None, None) => {
+                return sink.err(Fault::new(Code::Denied, "a source receives no frames"));
+            }
+            (None, Some(deliveries)) => deliveries,
+        };
+        while let Ok(credit) = sink.ready().await {
+            let batch = tokio::select! {
+                batch = deliveries.next(credit) => batch,
+                () = sink.over() => return,
+            };
+            let Some(batch) = batch else {
+                let why = self.owned(conn, params.att, |_| ()).err();
+                let why = why.map_or_else(|| "detached".to_owned(), |fault| fault.msg);
+                return sink.end(Code::Unavailable, why);
+            };
+            let wanted = |item: &&Delivery| params.flow.is_none_or(|flow| flow == item.flow.flow);
+            for delivery in batch.iter().filter(wanted) {
+                if sink.send(&frame(delivery)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn frame(delivery: &Delivery) -> Frame {
+    Frame {
+        src: delivery.flow.source,
+        seq: delivery.seq,
+        flags: u32::from(delivery.flags),
+        data: delivery.data.clone(),
+    }
+}
