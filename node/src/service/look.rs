@@ -58,6 +58,21 @@ pub struct Facts {
     pub log: Option<Arc<dyn LogControl>>,
 }
 
+impl Facts {
+    /// Of a node that runs inside another program: no socket, no files, no log of its own.
+    pub fn in_process() -> Self {
+        Self {
+            network: "main".to_owned(),
+            profile: "isolated".to_owned(),
+            socket: PathBuf::new(),
+            data_dir: None,
+            bootstrapped: false,
+            cautions: Vec::new(),
+            log: None,
+        }
+    }
+}
+
 impl fmt::Debug for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Facts").field("network", &self.network).finish_non_exhaustive()

@@ -1,1 +1,22 @@
-//! Room to be furnished.
+//! Hundreds of real nodes in one process, over an emulated network.
+//!
+//! Each node is the very runtime of `opus-node`: libp2p swarm, Noise, yamux, our behaviours, data
+//! plane and IPC service; only the sockets are replaced, by libp2p's in-process transport under
+//! [`EmulatedTransport`]. Run it under tokio's paused clock for tests, where virtual minutes take
+//! seconds and figures repeat, or in real time for the demo.
+//!
+//! It deliberately has no sockets, files or threads. Weaknesses: one process, so a node cannot use
+//! up a machine; losses are only late, as on real streams; what depends on the system's clock or
+//! on other threads does not follow virtual time.
+
+mod config;
+mod emulated;
+mod lab;
+mod tree;
+
+pub use crate::{
+    config::{LabConfig, LabError},
+    emulated::{EmulatedStream, EmulatedTransport, Wires},
+    lab::Lab,
+    tree::{TreeReport, TreeView},
+};
