@@ -20,6 +20,7 @@
 #![warn(missing_docs)]
 
 pub mod body;
+pub mod client;
 mod cursor;
 pub mod message;
 pub mod method;
