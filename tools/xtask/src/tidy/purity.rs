@@ -19,8 +19,8 @@ const SYSTEM: Rule = Rule {
     name: "pure-system",
     why: "a pure crate touches no file, socket, thread, process or environment, so that all three \
           drivers run the same code",
-    mend: "emit an event and let the node do it; a test that reads a file goes to a \
-           tests.rs or below tests/",
+    mend: "emit an event and let the node do it; only tests read files, and only \
+           those of the data beside the project",
 };
 
 const ASYNC: Rule = Rule {
@@ -51,8 +51,8 @@ const CLOSED: [(&str, &Rule); 6] = [
     ("std::os", &SYSTEM),
 ];
 
-/// Of these, what a test (`tests.rs`, or a file below `tests/`) may name: it reads data that lies
-/// beside the project.
+/// Of these, what a test (`tests.rs`, a file below `tests/`, or `mod tests` at the end of a file) may
+/// name: it reads data that lies beside the project.
 const OPEN_IN_TESTS: [&str; 2] = ["std::fs", "std::env"];
 
 /// (file, module that it may name), with the reason.
@@ -105,7 +105,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
                 let excepted = EXCEPTIONS
                     .iter()
                     .any(|(of, name)| *of == file && path.begins_with(name));
-                if let Some(rule) = breach(&path, in_tests).filter(|_| !excepted) {
+                if let Some(rule) = breach(&path, path.line > tests_from).filter(|_| !excepted) {
                     let what = format!("`{}`", path.parts.join("::"));
                     findings.push(Finding::new(file, path.line, rule, what));
                 }
@@ -113,6 +113,19 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The line of `#[cfg(test)]` before an inline `mod tests`, which ends a file by our order; else the
+/// last line there can be.
+fn tests_from(text: &str) -> usize {
+    let mut lines = text.lines().enumerate().peekable();
+    while let Some((index, line)) = lines.next() {
+        let inline = |next: &str| next.starts_with("mod ") && next.ends_with('{');
+        if line == "#[cfg(test)]" && lines.peek().is_some_and(|(_, next)| inline(next)) {
+            return index + 1;
+        }
+    }
+    usize::MAX
 }
 
 fn breach(path: &Path, in_tests: bool) -> Option<&'static Rule> {
@@ -221,6 +234,11 @@ mod tests {
                 [("pure-clock", 2)]
             );
         }
+        let inline = "//! A.\nuse std::env;\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n";
+        assert_eq!(
+            broken("behaviours/model/src/a.rs", inline),
+            [("pure-system", 2)]
+        );
         let unit = "behaviours/model/src/contests.rs";
         assert_eq!(
             broken(unit, "//! Data.\nuse std::fs;\n"),

@@ -154,10 +154,14 @@ pub(super) const ROOMS: [Room; 15] = [
         &[
             "opus-core",
             "opus-model",
+            "opus-probe",
+            "opus-overlay",
+            "opus-relay",
+            "opus-site",
+            "opus-swarm",
             "opus-net",
             "opus-node",
             "opus-ipc",
-            "opus-site",
         ],
     ),
     room(
