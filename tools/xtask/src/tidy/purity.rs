@@ -98,9 +98,10 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             let Some(below) = file.strip_prefix(&inside) else {
                 continue;
             };
-            let in_tests = below
+            let whole = below
                 .split('/')
                 .any(|part| part == "tests" || part == "tests.rs");
+            let tests_from = if whole { 0 } else { tests_from(text) };
             for path in lex::paths(text) {
                 let excepted = EXCEPTIONS
                     .iter()

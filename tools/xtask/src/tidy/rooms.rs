@@ -184,7 +184,7 @@ pub(super) const ROOMS: [Room; 15] = [
         "opus-samples",
         "tools/samples",
         Kind::Plain,
-        &["opus-ipc", "opus-site"],
+        &["opus-core", "opus-ipc", "opus-site"],
     ),
     room("xtask", "tools/xtask", Kind::Plain, &[]),
 ];
