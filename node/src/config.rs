@@ -28,6 +28,10 @@ pub use self::{
 };
 
 /// Everything that the daemon reads at its start. Made by [`Config::load`].
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one switch that an operator may turn"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Nodes of different networks do not speak to each other. `main` unless set.
@@ -52,7 +56,7 @@ pub struct Config {
     pub autonat_client: bool,
     /// Answer that question for others.
     pub autonat_server: bool,
-    /// Be reachable through others' circuit relays, for hole punching (DCUtR) only.
+    /// Be reachable through others' circuit relays, for hole punching (`DCUtR`) only.
     pub relay_client: bool,
     /// Be such a circuit relay for others.
     pub relay_server: bool,

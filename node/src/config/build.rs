@@ -1,6 +1,9 @@
 //! From merged values to the typed configuration, and the rules between values.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     Config, ConfigError, Kademlia, Limits, Log, LogFormat, Places, PrivateAddresses, Profile,
@@ -80,17 +83,17 @@ fn place(settled: &mut Settled, places: &Places) -> Result<(), ConfigError> {
     let network = Reader(settled).text("network");
     if !settled.values.contains_key("data_dir") {
         let data_dir = places.data_dir(&network).ok_or(ConfigError::NoHome)?;
-        settled.set("data_dir", shown(data_dir), "follows from network");
+        settled.set("data_dir", shown(&data_dir), "follows from network");
     }
     if !settled.values.contains_key("socket") {
         let data_dir = Reader(settled).path("data_dir");
         let socket = places.socket(&network, &data_dir);
-        settled.set("socket", shown(socket), "follows from network");
+        settled.set("socket", shown(&socket), "follows from network");
     }
     Ok(())
 }
 
-fn shown(path: PathBuf) -> toml::Value {
+fn shown(path: &Path) -> toml::Value {
     path.to_string_lossy().into_owned().into()
 }
 
