@@ -1,6 +1,6 @@
 //! The node's composed behaviour: limits first, then libp2p's own protocols, then ours.
 
-use std::{collections::BTreeSet, num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, time::Duration};
 
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, allow_block_list, autonat, connection_limits, dcutr,
@@ -22,10 +22,9 @@ use crate::data::Data;
 #[derive(NetworkBehaviour)]
 pub struct Behaviour {
     limits: connection_limits::Behaviour,
-    /// Limits per address block.
+    /// Limits per address block, and the operator's lists.
     pub addresses: limits::Behaviour,
     blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
-    allowed: Toggle<allow_block_list::Behaviour<allow_block_list::AllowedPeers>>,
     /// Address book and mesh.
     pub peers: peers::Behaviour,
     identify: identify::Behaviour,
@@ -81,10 +80,8 @@ pub struct NetOptions {
     pub home: bool,
     /// Tell peers no listen addresses but confirmed ones.
     pub hide_listen_addresses: bool,
-    /// Only these peers, if any are named.
-    pub allow: BTreeSet<PeerId>,
-    /// Never these peers.
-    pub deny: BTreeSet<PeerId>,
+    /// The operator's lists.
+    pub lists: limits::Lists,
     /// Identify repeats after this time.
     pub identify_interval: Duration,
 }
@@ -108,8 +105,7 @@ impl NetOptions {
             relay_server: false,
             home: false,
             hide_listen_addresses: false,
-            allow: BTreeSet::new(),
-            deny: BTreeSet::new(),
+            lists: limits::Lists::default(),
             identify_interval: Duration::from_secs(300),
         }
     }
@@ -153,12 +149,12 @@ impl Behaviour {
         let me = keypair.public().to_peer_id();
         let rng = |purpose| seed.derive(purpose, 0).rng();
         let book = Book::new(me, guard.policy());
-        let swarm = opus_swarm::Config::default();
+        let local = opus_swarm::node_id(&me).unwrap_or(opus_core::NodeId([0; 32]));
+        let swarm = opus_swarm::Config::new(local);
         Self {
             limits: connection_limits::Behaviour::new(connection_limits_of(options)),
-            addresses: limits::Behaviour::new(options.address_limits, clock),
-            blocked: blocked(&options.deny),
-            allowed: allowed(&options.allow).into(),
+            addresses: limits::Behaviour::new(options.address_limits, options.lists.clone(), clock),
+            blocked: allow_block_list::Behaviour::default(),
             peers: peers::Behaviour::new(book, &options.bootstrap, options.mesh, clock, rng("mesh")),
             identify: identify::Behaviour::new(identify_of(keypair, options)),
             ping: ping::Behaviour::new(ping::Config::new()),
@@ -179,10 +175,10 @@ impl Behaviour {
                 .then(|| relay::Behaviour::new(me, relay::Config::default()))
                 .into(),
             upnp: options.upnp.then(upnp::tokio::Behaviour::default).into(),
-            probe: opus_swarm::Behaviour::new(machines.probe, clock, swarm),
-            overlay: opus_swarm::Behaviour::new(machines.overlay, clock, swarm),
+            probe: opus_swarm::Behaviour::new(machines.probe, clock, swarm.clone()),
+            overlay: opus_swarm::Behaviour::new(machines.overlay, clock, swarm.clone()),
             site: opus_swarm::Behaviour::new(machines.site, clock, swarm),
-            frames: frames::Behaviour::new(machines.data, frames::Config::default()),
+            frames: frames::Behaviour::new(machines.data, local),
         }
     }
 
@@ -198,29 +194,6 @@ fn connection_limits_of(options: &NetOptions) -> connection_limits::ConnectionLi
         .with_max_pending_outgoing(Some(64))
         .with_max_established(Some(options.connections_max))
         .with_max_established_per_peer(Some(2))
-}
-
-fn blocked(
-    deny: &BTreeSet<PeerId>,
-) -> allow_block_list::Behaviour<allow_block_list::BlockedPeers> {
-    let mut list = allow_block_list::Behaviour::default();
-    for peer in deny {
-        list.block_peer(*peer);
-    }
-    list
-}
-
-fn allowed(
-    allow: &BTreeSet<PeerId>,
-) -> Option<allow_block_list::Behaviour<allow_block_list::AllowedPeers>> {
-    if allow.is_empty() {
-        return None;
-    }
-    let mut list = allow_block_list::Behaviour::default();
-    for peer in allow {
-        list.allow_peer(*peer);
-    }
-    Some(list)
 }
 
 fn identify_of(keypair: &identity::Keypair, options: &NetOptions) -> identify::Config {

@@ -1,5 +1,7 @@
 //! Connection limits per address block, which libp2p does not have.
 //!
+//! Also the operator's lists: `deny` and, if it names anybody, `allow`, of peers and CIDR blocks.
+//!
 //! At most 4 connections of one address, 16 of one /24 or /56, and 10 new ones per second of one
 //! block, so that one machine cannot fill the node's connection table. Denied before the Noise
 //! handshake. Loopback and in-process addresses are exempt: they are one machine by nature, and
@@ -25,6 +27,7 @@ use opus_core::Time;
 use opus_swarm::Clock;
 
 use super::addr::{block_of, ip_of};
+use crate::config::Rule;
 
 /// The limits; defaults as in docs/operations.md.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +46,23 @@ impl Default for AddressLimits {
     }
 }
 
+/// The operator's lists.
+#[derive(Clone, Debug, Default)]
+pub struct Lists {
+    /// Only these, if any are named.
+    pub allow: Vec<Rule>,
+    /// Never these.
+    pub deny: Vec<Rule>,
+}
+
+impl Lists {
+    /// Whether a peer at this address may be connected.
+    pub fn admit(&self, peer: PeerId, address: &Multiaddr) -> bool {
+        let named = |rules: &[Rule]| rules.iter().any(|rule| rule.matches(Some(peer), ip_of(address)));
+        !named(&self.deny) && (self.allow.is_empty() || named(&self.allow))
+    }
+}
+
 /// Why a connection was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
@@ -55,6 +75,9 @@ pub enum Denied {
     /// Too many new connections of this block within a second.
     #[error("connections from the address block of {0} come too fast")]
     Rate(IpAddr),
+    /// On the operator's `deny` list, or not on the `allow` list.
+    #[error("the operator's lists do not admit {0}")]
+    Listed(PeerId),
 }
 
 /// Counts connections by address and block.
@@ -62,6 +85,7 @@ pub enum Denied {
 pub struct Behaviour {
     clock: Clock,
     limits: AddressLimits,
+    lists: Lists,
     /// Bounded by the swarm's limits on pending and established connections.
     connections: BTreeMap<ConnectionId, IpAddr>,
     recent: VecDeque<(Time, IpAddr)>,
@@ -73,10 +97,11 @@ const RECENT_MAX: usize = 4_096;
 
 impl Behaviour {
     /// Nothing counted yet.
-    pub fn new(limits: AddressLimits, clock: Clock) -> Self {
+    pub fn new(limits: AddressLimits, lists: Lists, clock: Clock) -> Self {
         Self {
             clock,
             limits,
+            lists,
             connections: BTreeMap::new(),
             recent: VecDeque::new(),
             denied: 0,
@@ -105,6 +130,14 @@ impl Behaviour {
             Err(_) => self.denied += 1,
         }
         verdict
+    }
+
+    fn listed(&mut self, peer: PeerId, remote: &Multiaddr) -> Result<(), Denied> {
+        if self.lists.admit(peer, remote) {
+            return Ok(());
+        }
+        self.denied += 1;
+        Err(Denied::Listed(peer))
     }
 
     fn judge(&self, ip: IpAddr) -> Result<(), Denied> {
@@ -142,21 +175,23 @@ impl NetworkBehaviour for Behaviour {
     fn handle_established_inbound_connection(
         &mut self,
         _: ConnectionId,
-        _: PeerId,
+        peer: PeerId,
         _: &Multiaddr,
-        _: &Multiaddr,
+        remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.listed(peer, remote).map_err(ConnectionDenied::new)?;
         Ok(dummy::ConnectionHandler)
     }
 
     fn handle_established_outbound_connection(
         &mut self,
         _: ConnectionId,
-        _: PeerId,
-        _: &Multiaddr,
+        peer: PeerId,
+        remote: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.listed(peer, remote).map_err(ConnectionDenied::new)?;
         Ok(dummy::ConnectionHandler)
     }
 
@@ -197,7 +232,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_fifth_connection_of_an_address_is_denied_and_a_closed_one_makes_room() {
-        let mut behaviour = Behaviour::new(AddressLimits::default(), Clock::new());
+        let mut behaviour = Behaviour::new(AddressLimits::default(), Lists::default(), Clock::new());
         for id in 0..4 {
             assert_eq!(admit(&mut behaviour, id, "203.0.113.9"), Ok(()));
         }
@@ -210,7 +245,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_block_is_limited_in_rate_and_in_number() {
-        let mut behaviour = Behaviour::new(AddressLimits::default(), Clock::new());
+        let mut behaviour = Behaviour::new(AddressLimits::default(), Lists::default(), Clock::new());
         for id in 0..10 {
             assert_eq!(admit(&mut behaviour, id, &format!("203.0.113.{id}")), Ok(()));
         }
@@ -223,9 +258,23 @@ mod tests {
         assert_eq!(admit(&mut behaviour, 17, "203.0.114.1"), Ok(()));
     }
 
+    #[test]
+    fn deny_wins_over_allow_and_an_allow_list_admits_nobody_else() {
+        let (friend, foe) = (PeerId::random(), PeerId::random());
+        let rule = |text: String| text.parse::<Rule>().unwrap();
+        let lists = Lists {
+            allow: vec![rule(friend.to_string()), rule("203.0.113.0/24".to_owned())],
+            deny: vec![rule(foe.to_string())],
+        };
+        let near = "/ip4/203.0.113.9/tcp/1".parse().unwrap();
+        let far = "/ip4/198.51.100.9/tcp/1".parse().unwrap();
+        assert!(lists.admit(friend, &far) && lists.admit(PeerId::random(), &near));
+        assert!(!lists.admit(foe, &near) && !lists.admit(PeerId::random(), &far));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn loopback_is_exempt() {
-        let mut behaviour = Behaviour::new(AddressLimits::default(), Clock::new());
+        let mut behaviour = Behaviour::new(AddressLimits::default(), Lists::default(), Clock::new());
         for id in 0..100 {
             assert_eq!(admit(&mut behaviour, id, "127.0.0.1"), Ok(()));
         }

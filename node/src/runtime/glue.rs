@@ -184,6 +184,11 @@ impl Core {
         }
     }
 
+    /// Whether a drain has come to its end: no overlay is left to leave.
+    pub fn has_left(&self) -> bool {
+        self.overlay().overlays().is_empty()
+    }
+
     /// Whether the node is on its way out.
     pub fn is_draining(&self) -> bool {
         self.draining

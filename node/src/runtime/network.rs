@@ -128,7 +128,6 @@ impl Core {
             BehaviourEvent::Limits(event)
             | BehaviourEvent::Addresses(event)
             | BehaviourEvent::Blocked(event)
-            | BehaviourEvent::Allowed(event)
             | BehaviourEvent::Peers(event) => match event {},
         }
     }
@@ -254,6 +253,15 @@ impl Core {
     /// `yes`, `no`, `relayed` or `unknown`.
     pub fn reach(&self) -> &'static str {
         self.reach.word(self.clock.now())
+    }
+
+    /// Addresses of connected peers that this node dialled, each ending in `/p2p/ID`: worth trying
+    /// at the next start.
+    pub fn anchors(&self) -> Vec<Multiaddr> {
+        let book = &self.swarm.behaviour().peers.book;
+        let known = |peer: &PeerId| book.addresses(peer).into_iter().next();
+        let full = |peer: &PeerId| Some(known(peer)?.with(Protocol::P2p(*peer)));
+        self.links.0.keys().filter_map(full).collect()
     }
 
     /// Connections that the limits per address block denied.
