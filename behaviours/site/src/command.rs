@@ -114,6 +114,24 @@ pub enum Event {
     Relay(opus_relay::Command),
 }
 
+impl From<opus_probe::Event> for Command {
+    fn from(event: opus_probe::Event) -> Self {
+        Self::Probe(event)
+    }
+}
+
+impl From<opus_overlay::Event> for Command {
+    fn from(event: opus_overlay::Event) -> Self {
+        Self::Overlay(event)
+    }
+}
+
+impl From<opus_relay::Event> for Command {
+    fn from(event: opus_relay::Event) -> Self {
+        Self::Relay(event)
+    }
+}
+
 /// In which role a program attaches (`as` of ipc.md).
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
@@ -126,7 +144,9 @@ pub enum Role {
 }
 
 /// What happened to a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub enum MemberState {
     /// Known, not attached to the tree yet.
     Joining,
@@ -165,4 +185,10 @@ pub enum Refusal {
     /// A table is full.
     #[error("this node carries as many {0} as it may")]
     Full(&'static str),
+    /// Its owner ended the application.
+    #[error("application {0} is retired by its owner")]
+    Retired(String),
+    /// This node is about to stop.
+    #[error("this node is draining; attach to another one")]
+    Draining,
 }
