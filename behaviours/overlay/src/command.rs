@@ -1,6 +1,6 @@
 //! What our node asks of the overlay, and what the overlay tells it.
 
-use opus_core::{Contact, NodeId, OverlayId};
+use opus_core::{Contact, Hint, NodeId, OverlayId};
 use opus_model::coordinate::Coordinate;
 
 /// A wish of our own node. A refusal is [`Event::Refused`] with the same `id`.
@@ -53,6 +53,8 @@ pub enum Command {
     },
     /// Our own network coordinate.
     Coordinate(Coordinate),
+    /// Our own address hint, whenever the node learns a better one: members pass it on.
+    Hint(Hint),
     /// The root of the overlay moved to another node (the source re-attached elsewhere).
     Reroot {
         /// Which overlay.
@@ -153,7 +155,7 @@ pub struct Status {
 }
 
 /// Sums over a branch, carried up on beats. Of stated coverage: `covered` nodes, `age_ms` old.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Sums {
     /// Members in the branch.
     pub covered: u32,
