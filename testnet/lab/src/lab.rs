@@ -15,7 +15,7 @@ use libp2p::{
     multiaddr::Protocol,
 };
 use opus_core::{NodeId, Seed};
-use opus_ipc::serve::{About, Peer, Server};
+use opus_ipc::serve::{About, Peer, Roles, Server};
 use opus_net::Network;
 use opus_node::{
     net::{Guard, NetOptions, addr::Policy, limits::AddressLimits, transport},
@@ -185,6 +185,17 @@ impl Lab {
         let server = running.server.clone();
         tokio::spawn(async move { server.serve(side, Peer::admin()).await });
         Some(program)
+    }
+
+    /// Accepts programs of a running node on a Unix socket, until dropped; `None` if it does not
+    /// run.
+    pub fn serve_ipc(
+        &self,
+        node: usize,
+        listener: tokio::net::UnixListener,
+    ) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let server = self.nodes[node].running.as_ref()?.server.clone();
+        Some(async move { server.accept(listener, Roles::of_this_machine()).await })
     }
 
     /// Ends a node at once, as a power cut does: nothing is said to anybody, its connections just
