@@ -19,9 +19,13 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(unix)]
+pub mod bind;
 pub mod body;
 pub mod client;
 mod cursor;
+pub mod endpoint;
+pub mod json;
 pub mod message;
 pub mod method;
 pub mod serve;

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::shared::Shared;
+use super::{Notice, shared::Shared, state::Closing};
 
 /// Bytes that all connections together hold. When over its limit, the connection that holds most
 /// is closed: "64 MiB unsent or unfinished in all: closes the worst". Clones share the account, so
@@ -65,19 +65,25 @@ impl Budget {
         self.account.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Closes the worst holder while over the limit. The caller holds no connection's lock.
+    /// Closes the worst holders while over the limit. The caller holds no connection's lock.
     pub(super) fn settle(&self) {
-        if self.bytes() <= self.account.bytes_max {
-            return;
-        }
-        let held = |shared: &Arc<Shared>| shared.used.load(Ordering::Relaxed);
-        let worst = {
+        while self.bytes() > self.account.bytes_max {
+            let held = |shared: &Arc<Shared>| shared.used.load(Ordering::Relaxed);
+            // One thread at a time, and what the worst held is given back before the next look:
+            // otherwise one offence would cost several connections.
             let holders = self.holders();
+            if self.bytes() <= self.account.bytes_max {
+                return;
+            }
             let alive = holders.values().filter_map(Weak::upgrade);
-            alive.filter(|shared| !shared.is_closing()).max_by_key(held)
-        };
-        if let Some(worst) = worst {
-            worst.evict();
+            let Some(worst) = alive.filter(|shared| !shared.is_closing()).max_by_key(held) else {
+                return;
+            };
+            let slow = worst.slow();
+            worst.close(Closing::Now);
+            worst.write_off();
+            drop(holders);
+            worst.service.notice(Notice::Evicted(slow));
         }
     }
 

@@ -171,13 +171,6 @@ impl Shared {
         self.closing.notify_one();
     }
 
-    /// The budget's verdict: this connection holds most.
-    pub(super) fn evict(&self) {
-        let slow = self.slow();
-        self.close(Closing::Now);
-        self.service.notice(Notice::Evicted(slow));
-    }
-
     /// The writer's verdict: no progress for too long.
     pub(super) fn stuck(&self) {
         let slow = self.slow();
@@ -259,6 +252,8 @@ impl Shared {
     /// The writer got rid of `bytes`.
     pub(super) fn wrote(&self, bytes: usize) {
         let mut state = self.state();
+        // Less if it was written off meanwhile.
+        let bytes = bytes.min(state.out.writing);
         state.out.writing -= bytes;
         self.budget.release(&self.used, bytes);
         if !state.congested || state.out.unsent() > self.config.unsent_bytes_max / 2 {
