@@ -54,13 +54,12 @@ pub(crate) fn fast(root: &Path, base: Option<&str>, out: &mut impl Write) -> Res
         .values()
         .filter(|member| all.contains(&member.name))
         .partition(|member| member.reached.contains("libp2p"));
-    for (name, of, only) in [
-        ("tests", quick, None),
-        ("unit tests", networked, Some("--lib")),
-    ] {
+    for (name, of, unit_only) in [("tests", quick, false), ("unit tests", networked, true)] {
         if !of.is_empty() {
             let mut arguments = vec!["test"];
-            arguments.extend(only);
+            // `--lib` alone is an error where there is none.
+            arguments.extend(unit_only.then_some("--bins"));
+            arguments.extend((unit_only && of.iter().any(|member| member.lib)).then_some("--lib"));
             arguments.extend(of.iter().flat_map(|member| ["-p", member.name.as_str()]));
             steps.run(root, out, name, "cargo", &arguments)?;
         }

@@ -64,6 +64,7 @@ fn check_files(tree: &Tree) -> Vec<Finding> {
     findings.extend(layout::check(tree));
     findings.extend(words::check(tree));
     findings.extend(links::check(tree));
+    findings.extend(links::check_tests(tree));
     findings
 }
 

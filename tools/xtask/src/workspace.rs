@@ -14,6 +14,8 @@ pub(crate) struct Member {
     pub(crate) name: String,
     /// Directory, relative to the root, with `/` between parts.
     pub(crate) dir: String,
+    /// It has a library, not only binaries.
+    pub(crate) lib: bool,
     /// Direct dependencies that end up in the product (normal and build).
     pub(crate) normal: BTreeSet<String>,
     /// Direct dependencies of tests, examples and benches only.
@@ -57,6 +59,7 @@ fn read(metadata: &Metadata) -> BTreeMap<String, Member> {
         let mut member = Member {
             reached: reach(&edges, &name),
             dir: dir.as_str().replace('\\', "/"),
+            lib: package.targets.iter().any(cargo_metadata::Target::is_lib),
             name: name.clone(),
             ..Member::default()
         };
@@ -179,6 +182,7 @@ mod tests {
     fn this_workspace_has_the_core_and_knows_its_directory() {
         let members = members(&root().unwrap()).unwrap();
         assert_eq!(members["opus-core"].dir, "behaviours/core");
+        assert!(members["opus-core"].lib && !members["xtask"].lib);
         assert!(members["opus-node"].reached.contains("libp2p"));
     }
 }

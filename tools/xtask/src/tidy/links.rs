@@ -1,4 +1,6 @@
-//! The docs point at files that exist.
+//! The docs point at files and tests that exist.
+
+use std::collections::BTreeSet;
 
 use super::{Finding, Rule, tree::Tree};
 
@@ -7,6 +9,18 @@ const BROKEN: Rule = Rule {
     why: "the docs are the map of the tree; a reader who follows them must arrive",
     mend: "correct the path, or remove the sentence with the file",
 };
+
+const NO_TEST: Rule = Rule {
+    name: "doc-test",
+    why: "the paper map says which test proves what; a test that is gone proves nothing",
+    mend: "name the test by the name of its function",
+};
+
+/// Pages whose long names in back quotes are names of tests.
+const PROVING: [&str; 2] = ["docs/paper-map.md", "docs/testing.md"];
+
+/// A name of so many words is a sentence, and so a test's.
+const WORDS_MIN: usize = 4;
 
 /// A path in back quotes is a claim if it begins with one of these.
 const OURS: [&str; 7] = [
@@ -43,6 +57,46 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Checks that each test that a page names is there.
+pub(super) fn check_tests(tree: &Tree) -> Vec<Finding> {
+    let pages: Vec<_> = tree
+        .with_extension("md")
+        .filter(|(page, _)| PROVING.contains(page))
+        .collect();
+    if pages.is_empty() {
+        return Vec::new();
+    }
+    let functions: BTreeSet<&str> = tree
+        .with_extension("rs")
+        .flat_map(|(_, text)| text.split("fn ").skip(1))
+        .filter_map(|rest| {
+            rest.split(|c: char| c != '_' && !c.is_alphanumeric())
+                .next()
+        })
+        .collect();
+    let mut findings = Vec::new();
+    for (page, text) in pages {
+        for (index, line) in text.lines().enumerate() {
+            for name in line
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .filter(|text| is_sentence(text))
+            {
+                if !functions.contains(name) {
+                    findings.push(Finding::new(page, index + 1, &NO_TEST, format!("`{name}`")));
+                }
+            }
+        }
+    }
+    findings
+}
+
+fn is_sentence(text: &str) -> bool {
+    let plain = |c: char| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.split('_').count() >= WORDS_MIN && text.chars().all(plain)
 }
 
 /// The targets of `[text](target)`.
@@ -128,6 +182,31 @@ mod tests {
             broken("docs/a.md", "`node/src/gone.rs`"),
             gone("node/src/gone.rs")
         );
+    }
+
+    #[test]
+    fn a_test_that_the_paper_map_names_is_there() {
+        let broken = |page: &str, line: &str| {
+            let source = (
+                "a.rs",
+                "//! A.\n#[test]\nasync fn a_node_finds_its_way() {}\n",
+            );
+            let findings = check_tests(&Tree::of(&[source, (page, line)]));
+            findings
+                .into_iter()
+                .map(|finding| finding.what)
+                .collect::<Vec<_>>()
+        };
+        let page = "docs/paper-map.md";
+        assert_eq!(
+            broken(page, "| `a_node_finds_its_way` | `rtt_us` |"),
+            [""; 0]
+        );
+        assert_eq!(
+            broken(page, "`a_node_finds_its_end`"),
+            ["`a_node_finds_its_end`"]
+        );
+        assert_eq!(broken("docs/ipc.md", "`a_node_finds_its_end`"), [""; 0]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ fn member(name: &str, dir: &str, normal: &[&str], dev: &[&str], reached: &[&str]
     Member {
         name: name.to_owned(),
         dir: dir.to_owned(),
+        lib: true,
         normal: set(normal),
         dev: set(dev),
         reached: set(reached),
