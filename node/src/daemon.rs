@@ -19,7 +19,7 @@ use std::{
 use libp2p::{identity::Keypair, pnet::PreSharedKey};
 use opus_core::Seed;
 use opus_ipc::{
-    bind::{self, BindError},
+    bind::{self, Audience, BindError},
     serve::{About, Roles, Server},
 };
 use rand::{TryRng, rngs::SysRng};
@@ -81,7 +81,7 @@ pub enum RunError {
 /// Runs a node until it is told to end. The log must have been started.
 pub async fn run(config: Config, log: Option<Arc<dyn LogControl>>) -> Result<ExitCode, RunError> {
     let dir = StateDir::open(&config.data_dir)?;
-    let bound = bind::bind(&config.socket, dir.path())?;
+    let bound = bind::bind(dir.path(), &config.socket, Audience::User)?;
     let (identity, fresh) = Identity::load_or_create(&dir.path().join(identity::FILE))?;
     let mut cautions = Vec::new();
     let boots = count_boot(&dir, fresh, &mut cautions)?;
@@ -105,9 +105,10 @@ pub async fn run(config: Config, log: Option<Arc<dyn LogControl>>) -> Result<Exi
         network: config.network.clone(),
     };
     let server = Server::new(Arc::new(service), about);
+    let listener = bound.listener().map_err(system("listen on the socket"))?;
     let accepting = server.clone();
     let acceptor = tokio::spawn(async move {
-        accepting.accept(bound.listener, Roles::of_this_machine()).await;
+        accepting.accept(listener, Roles::of_this_machine()).await;
     });
     let node = tokio::spawn(runtime.run());
     say_start(&config, &identity, fresh);
@@ -127,7 +128,7 @@ pub async fn run(config: Config, log: Option<Arc<dyn LogControl>>) -> Result<Exi
     }
     acceptor.abort();
     node.abort();
-    drop(bound.locks);
+    drop(bound);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -156,9 +157,8 @@ fn build(
     anchors: &[libp2p::Multiaddr],
 ) -> Result<(Runtime, Handle), RunError> {
     let mut entropy = [0; 32];
-    SysRng.try_fill_bytes(&mut entropy).map_err(|error| RunError::System {
-        action: "draw random numbers",
-        error: std::io::Error::other(error.to_string()),
+    SysRng.try_fill_bytes(&mut entropy).map_err(|error| {
+        system("draw random numbers")(std::io::Error::other(error.to_string()))
     })?;
     let keypair: Keypair = identity.keypair();
     let psk = config.psk_file.as_deref().map(read_psk).transpose()?;
@@ -279,6 +279,10 @@ async fn save_anchors(handle: &Handle, dir: &StateDir) {
     }
 }
 
+fn system(action: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
+    move |error| RunError::System { action, error }
+}
+
 /// SIGTERM and Ctrl-C.
 struct Signals {
     term: tokio::signal::unix::Signal,
@@ -287,9 +291,7 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, RunError> {
-        let open = |kind| {
-            signal(kind).map_err(|error| RunError::System { action: "listen to signals", error })
-        };
+        let open = |kind| signal(kind).map_err(system("listen to signals"));
         Ok(Self { term: open(SignalKind::terminate())?, interrupt: open(SignalKind::interrupt())? })
     }
 

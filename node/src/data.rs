@@ -10,13 +10,13 @@ mod sink;
 mod source;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::{Bytes, BytesMut};
 use opus_core::{NodeId, OverlayId, Time};
-use opus_relay::{Command, Event, Forward, Verdict};
+use opus_relay::{Class, Command, Event, Forward, Verdict};
 use opus_swarm::{
     Clock,
     frames::{Plane, Wake},
@@ -50,11 +50,47 @@ struct Inner {
     sinks: BTreeMap<u32, SinkQueue>,
     events: VecDeque<Event>,
     events_dropped: u64,
+    /// Open overlays of the complete class.
+    complete: BTreeSet<OverlayId>,
+    /// Overlays with a local source.
+    sources: BTreeSet<OverlayId>,
     /// Highest stable sequence by overlay and flow of our own sources.
     stable: BTreeMap<(OverlayId, u8), u64>,
     /// Last sequence sent by overlay and flow of our own sources.
     sent: BTreeMap<(OverlayId, u8), u64>,
     armed: Option<Time>,
+}
+
+impl Inner {
+    /// Keeps what senders and receivers ask about in step with the core.
+    fn note(&mut self, command: &Command) {
+        match *command {
+            Command::Open { overlay, class: Class::Complete, .. } => {
+                self.complete.insert(overlay);
+            }
+            Command::Source { overlay, .. } => {
+                self.sources.insert(overlay);
+            }
+            Command::SourceGone { overlay } | Command::Close { overlay } => {
+                self.sources.remove(&overlay);
+                self.stable.retain(|(of, _), _| *of != overlay);
+                self.sent.retain(|(of, _), _| *of != overlay);
+                if matches!(command, Command::Close { .. }) {
+                    self.complete.remove(&overlay);
+                }
+            }
+            Command::SinkGone { att, .. } => {
+                self.sinks.remove(&att);
+            }
+            Command::Open { class: Class::Timed { .. }, .. }
+            | Command::Root { .. }
+            | Command::Delay { .. }
+            | Command::Edges { .. }
+            | Command::ChildLeft { .. }
+            | Command::Sink { .. }
+            | Command::Taken { .. } => {}
+        }
+    }
 }
 
 impl Data {
@@ -68,6 +104,8 @@ impl Data {
                 sinks: BTreeMap::new(),
                 events: VecDeque::new(),
                 events_dropped: 0,
+                complete: BTreeSet::new(),
+                sources: BTreeSet::new(),
                 stable: BTreeMap::new(),
                 sent: BTreeMap::new(),
                 armed: None,
@@ -99,14 +137,7 @@ impl Data {
 
     /// Gives the core a command of the site manager.
     pub fn command(&self, command: Command) {
-        if let Command::SourceGone { overlay } | Command::Close { overlay } = command {
-            let mut inner = self.lock();
-            inner.stable.retain(|(of, _), _| *of != overlay);
-            inner.sent.retain(|(of, _), _| *of != overlay);
-        }
-        if let Command::SinkGone { att, .. } = command {
-            self.lock().sinks.remove(&att);
-        }
+        self.lock().note(&command);
         self.mutate(|forward, now| forward.command(now, command));
     }
 
@@ -178,6 +209,7 @@ impl Data {
             Event::SlowSink { .. }
             | Event::SlowBranch { .. }
             | Event::Lost { .. }
+            | Event::Refused { .. }
             | Event::Offence { .. } => {
                 if inner.events.len() >= EVENTS_MAX {
                     inner.events_dropped += 1;

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures::StreamExt;
 use libp2p::{Multiaddr, PeerId, Swarm, identity};
-use opus_core::{NodeId, Seed};
+use opus_core::{Contact, NodeId, Seed};
 use opus_overlay::Overlay;
 use opus_probe::Probe;
 use opus_relay::Forward;
@@ -41,7 +41,6 @@ const ASKS_MAX: usize = 256;
 const MEMBER_LAG_MAX: usize = 1_024;
 
 /// What a node starts from.
-#[derive(Debug)]
 pub struct Parts {
     /// Its identity; must be ed25519.
     pub keypair: identity::Keypair,
@@ -132,8 +131,13 @@ impl Runtime {
         let data = Arc::new(Data::new(Forward::new(parts.machines.relay, me), clock));
         let machines = Machines {
             probe: Probe::new(parts.machines.probe, rng("probe")),
-            overlay: Overlay::new(parts.machines.overlay, me, rng("overlay")),
-            site: Site::new(parts.machines.site, me, parts.boots, parts.seed.derive("site", 0)),
+            overlay: Overlay::new(me, parts.machines.overlay, rng("overlay")),
+            site: Site::new(
+                opus_site::Config { network: parts.options.network.clone(), ..parts.machines.site },
+                Contact::bare(me),
+                u64::from(parts.boots),
+                parts.seed,
+            ),
             data: Arc::clone(&data),
         };
         let behaviour = Behaviour::new(

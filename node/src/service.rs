@@ -100,7 +100,7 @@ impl Inner {
             Request::NodeStatus(_, reply) => reply.end(self.status().await),
             Request::NodePeers(_, reply) => reply.end(self.peers().await),
             Request::NodeEvents(params, sink) => self.events(&params, sink).await,
-            Request::NodeDoctor(_, reply) => reply.end(self.doctor().await),
+            Request::NodeDoctor(_, reply) => reply.end(self.doctor().await.map_err(Fault::from)),
             Request::NodeDrain(_, reply) => {
                 self.stop.send_replace(true);
                 reply.ok(&Empty {});

@@ -29,6 +29,8 @@ pub mod json;
 pub mod message;
 pub mod method;
 pub mod serve;
+#[cfg(any(test, feature = "testing"))]
+pub mod vectors;
 pub mod wire;
 
 pub use crate::{

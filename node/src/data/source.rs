@@ -77,12 +77,12 @@ impl Data {
             moved.as_mut().enable();
             {
                 let inner = self.lock();
-                if !inner.forward.is_source(overlay) {
+                if !inner.sources.contains(&overlay) {
                     return Err(SendError::NotSource);
                 }
                 let sent = inner.sent.get(&(overlay, flow)).copied().unwrap_or(0);
                 let stable = inner.stable.get(&(overlay, flow)).copied().unwrap_or(0);
-                if stable >= sent || !inner.forward.is_complete(overlay) {
+                if stable >= sent || !inner.complete.contains(&overlay) {
                     return Ok(());
                 }
             }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use libp2p::{
-    Multiaddr, PeerId, Transport as _,
+    Multiaddr, PeerId,
     core::{
         Transport,
         muxing::StreamMuxerBox,

@@ -186,7 +186,7 @@ impl Core {
 
     /// Whether a drain has come to its end: no overlay is left to leave.
     pub fn has_left(&self) -> bool {
-        self.overlay().overlays().is_empty()
+        self.overlay().overlays().next().is_none()
     }
 
     /// Whether the node is on its way out.

@@ -8,6 +8,7 @@ use libp2p::{
     swarm::{ConnectionId, SwarmEvent},
 };
 use opus_core::NodeId;
+use opus_swarm::frames;
 
 use super::{Core, told::Level};
 use crate::net::{
@@ -124,7 +125,11 @@ impl Core {
             | BehaviourEvent::AutonatServer(_)
             | BehaviourEvent::RelayClient(_)
             | BehaviourEvent::RelayServer(_) => {}
-            BehaviourEvent::Frames(event) => match event {},
+            BehaviourEvent::Frames(frames::Event::Violated { peer, what }) => {
+                let who = opus_swarm::peer_id(&peer);
+                let msg = format!("PEER_ABUSE peer={who} reason=frames: {what}");
+                self.tellers.tell(Level::Warn, "peer", msg);
+            }
             BehaviourEvent::Limits(event)
             | BehaviourEvent::Addresses(event)
             | BehaviourEvent::Blocked(event)
@@ -285,7 +290,8 @@ impl Core {
     }
 
     fn row(&self, peer: PeerId, link: &Link) -> PeerRow {
-        let path = opus_swarm::node_id(&peer).and_then(|id: NodeId| self.probe().path(id));
+        let now = self.clock.now();
+        let path = opus_swarm::node_id(&peer).and_then(|id: NodeId| self.probe().path(now, id));
         let ping_ms = link.ping.map(|rtt| rtt.as_secs_f64() * 1_000.0);
         let probed_ms = path.map(|path| f64::from(path.rtt_smoothed_us) / 1_000.0);
         let sent = path.filter(|path| path.sent > 0);

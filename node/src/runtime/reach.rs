@@ -52,7 +52,7 @@ impl Reachability {
     /// `yes`, `no`, `relayed` or `unknown`.
     pub fn word(&self, now: Time) -> &'static str {
         let fresh = self.answers.values().filter(|answer| now - answer.at <= ANSWER_AGE_MAX);
-        let (yes, no): (Vec<_>, Vec<_>) = fresh.partition(|answer| answer.reachable);
+        let (yes, no): (Vec<&Answer>, Vec<&Answer>) = fresh.partition(|answer| answer.reachable);
         let mut blocks: Vec<_> = yes.iter().map(|answer| answer.block).collect();
         blocks.sort_unstable();
         blocks.dedup();

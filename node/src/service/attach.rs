@@ -184,6 +184,7 @@ pub(super) fn refused(refusal: Refusal) -> Fault {
         Refusal::NotFound(_) => Fault::new(Code::NotFound, msg)
             .help("opus-node app list")
             .retry_ms(SPEC_RETRY_MS),
+        Refusal::Retired(_) | Refusal::Draining => Fault::new(Code::Unavailable, msg),
         Refusal::Ambiguous(_) | Refusal::Role(_) => Fault::new(Code::BadRequest, msg),
         Refusal::Busy(_) => Fault::new(Code::Busy, msg),
         Refusal::Full(_) => Fault::new(Code::Quota, msg),

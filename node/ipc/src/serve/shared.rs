@@ -235,6 +235,9 @@ impl Shared {
     /// Gives the writer all there is, behind what it still has in `chunk`.
     pub(super) fn take(&self, chunk: &mut BytesMut) -> Option<Closing> {
         let mut state = self.state();
+        if state.closing == Some(Closing::Now) {
+            return state.closing;
+        }
         let out = &mut state.out;
         if chunk.is_empty() {
             std::mem::swap(&mut out.buffer, chunk);
