@@ -96,8 +96,8 @@ fn check_rust(file: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// Prose wraps on the screen, an inline table of TOML cannot be broken, and CDDL is a table with one
-/// rule a line.
+/// Prose wraps on the screen, an inline table of TOML cannot be broken, and CDDL is a table with
+/// one rule a line.
 fn has_columns(file: &str) -> bool {
     match extension_of(file) {
         Some("rs" | "py" | "sh") => true,

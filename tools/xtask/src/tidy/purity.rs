@@ -51,8 +51,8 @@ const CLOSED: [(&str, &Rule); 6] = [
     ("std::os", &SYSTEM),
 ];
 
-/// Of these, what a test (`tests.rs`, a file below `tests/`, or `mod tests` at the end of a file) may
-/// name: it reads data that lies beside the project.
+/// Of these, what a test (`tests.rs`, a file below `tests/`, or `mod tests` at the end of a file)
+/// may name: it reads data that lies beside the project.
 const OPEN_IN_TESTS: [&str; 2] = ["std::fs", "std::env"];
 
 /// (file, module that it may name), with the reason.
@@ -116,8 +116,8 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The line of `#[cfg(test)]` before an inline `mod tests`, which ends a file by our order; else the
-/// last line there can be.
+/// The line of `#[cfg(test)]` before an inline `mod tests`, which ends a file by our order; else
+/// the last line there can be.
 fn tests_from(text: &str) -> usize {
     let mut lines = text.lines().enumerate().peekable();
     while let Some((index, line)) = lines.next() {
