@@ -4,7 +4,7 @@
 //! None of these knows the others, and none knows what an application is. The [`Site`] does: it is
 //! the one machine that hears the news of all three and of the local programs, and tells each what
 //! to do. Its drivers only carry: an event of another machine comes in as a [`Command`], and each
-//! [`Event`] that wraps a command goes on to its machine.
+//! [`Event`] that wraps a command goes on to its machine. [`Peer`] is such a driver in one value.
 //!
 //! **Applications.** An owner signs a [`Spec`]; sites spread signed specs by anti-entropy
 //! (`sync.rs`), the higher version wins (`directory.rs`).
@@ -45,6 +45,7 @@ mod directory;
 mod join;
 mod machine;
 mod membership;
+mod peer;
 mod report;
 mod root;
 mod roster;
@@ -58,6 +59,7 @@ pub use crate::{
     command::{Command, Event, MemberState, Refusal, Role},
     config::Config,
     machine::Site,
+    peer::{Peer, PeerCommand, PeerConfig, PeerEvent, PeerMessage},
     spec::{App, AppRef, SignedApp, Spec},
     view::{AppRow, AppState, AttachmentRow, MemberView},
     wire::{Entry, Message, Rank, RootNote, Row, Why},

@@ -91,7 +91,7 @@ impl Site {
     ///
     /// `boots`: how often this node has started, rising; the epochs of its roots and the
     /// sequences of its sources begin above those of earlier lives.
-    pub fn new(config: Config, me: Contact, boots: u64, seed: &Seed) -> Self {
+    pub fn new(config: Config, me: Contact, boots: u64, seed: Seed) -> Self {
         let timers = TIMERS_PER_OVERLAY * config.overlays_max + TIMERS_OF_NODE;
         Self {
             rng: seed.derive("site", 0).rng(),
@@ -163,6 +163,10 @@ impl Site {
     }
 
     fn on_connected(&mut self, now: Time, peer: NodeId) {
+        // Also the answer to a dial of a peer that was connected all along.
+        if self.is_connected(peer) {
+            return;
+        }
         let allowance = Allowance::full(self.config.messages_burst, now);
         if self.links.insert(peer, allowance).is_err() {
             return;

@@ -1,0 +1,421 @@
+//! All machines of one node as one value, for the simulator and for tests.
+//!
+//! What the node does with libp2p behaviours around each machine, [`Peer`] does in place: an event
+//! of the probe, the overlay or the relay becomes a command of the site manager, and each command
+//! that the site manager wraps goes on to its machine. Nothing is decided here. Control messages
+//! are outputs; frames are asked for by peer ([`Peer::fill`]), as the node's frame handlers do.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use opus_core::{
+    Contact, Deadline, Input, Limits, Machine, Malformed, NodeId, Output, OverlayId, Seed, Time,
+    Wire,
+};
+use opus_overlay::Overlay;
+use opus_probe::Probe;
+use opus_relay::{Delivery, Forward, SendError, Sent, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    command::{Command, Event},
+    config::Config,
+    machine::Site,
+    wire::Message,
+};
+
+/// The configuration of every machine.
+#[derive(Clone, Debug, Default)]
+pub struct PeerConfig {
+    /// Paths.
+    pub probe: opus_probe::Config,
+    /// Edges.
+    pub overlay: opus_overlay::Config,
+    /// Frames.
+    pub relay: opus_relay::Config,
+    /// Everything between them.
+    pub site: Config,
+}
+
+/// What programs on the node ask.
+#[derive(Clone, Debug)]
+pub enum PeerCommand {
+    /// Of the site manager.
+    Site(Command),
+    /// Send frames of the local source; answered by [`PeerEvent::Published`].
+    Publish {
+        /// The overlay of its application.
+        overlay: OverlayId,
+        /// 0 to 15.
+        flow: u8,
+        /// Payloads, in order.
+        frames: Vec<Bytes>,
+        /// Whether the final one is the last of its stream.
+        last: bool,
+    },
+    /// A local sink has taken what it was given: room for more.
+    Taken {
+        /// Which sink.
+        att: u32,
+        /// Deliveries.
+        frames: u32,
+        /// Payload bytes.
+        bytes: u64,
+    },
+}
+
+/// What programs on the node are told.
+#[derive(Clone, Debug)]
+pub enum PeerEvent {
+    /// By the site manager; never a command wrapped for another machine.
+    Site(Event),
+    /// By the forwarding core; the site manager heard it too.
+    Relay(opus_relay::Event),
+    /// A frame for a local sink.
+    Delivery(Delivery),
+    /// Answer to [`PeerCommand::Publish`].
+    Published {
+        /// Which overlay.
+        overlay: OverlayId,
+        /// How many were taken, or why none.
+        result: Result<Sent, SendError>,
+    },
+}
+
+/// A message of any machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum PeerMessage {
+    /// Of the probe.
+    Probe(opus_probe::Message),
+    /// Of the overlay.
+    Overlay(opus_overlay::Message),
+    /// Of the site manager.
+    Site(Message),
+}
+
+/// All machines of one node.
+#[derive(Debug)]
+pub struct Peer {
+    probe: Probe,
+    overlay: Overlay,
+    site: Site,
+    relay: Forward,
+    now: Time,
+    /// Which machines want each peer connected; bounded by their own tables.
+    wanted: BTreeMap<NodeId, Wanted>,
+    outputs: std::collections::VecDeque<Output<PeerMessage, PeerEvent>>,
+}
+
+/// Who wants a peer connected: probe, overlay, site.
+type Wanted = [bool; 3];
+
+/// The machine an output comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Probe,
+    Overlay,
+    Site,
+}
+
+impl Peer {
+    /// A node that knows nobody. `boots`: how often it has started.
+    pub fn new(config: PeerConfig, me: Contact, seed: &Seed, boots: u64) -> Self {
+        let id = me.id;
+        Self {
+            probe: Probe::new(config.probe, seed.derive("probe", boots).rng()),
+            overlay: Overlay::new(id, config.overlay, seed.derive("overlay", boots).rng()),
+            site: Site::new(config.site, me, boots, seed.derive("site", boots)),
+            relay: Forward::new(config.relay, id),
+            now: Time::ZERO,
+            wanted: BTreeMap::new(),
+            outputs: std::collections::VecDeque::new(),
+        }
+    }
+
+    /// The site manager, to look at.
+    pub const fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// The overlay machine, to look at.
+    pub const fn overlay(&self) -> &Overlay {
+        &self.overlay
+    }
+
+    /// The probe, to look at.
+    pub const fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// The forwarding core, to look at.
+    pub const fn relay(&self) -> &Forward {
+        &self.relay
+    }
+
+    /// The next peer for which frames wait since [`Peer::fill`] last gave `false` for it.
+    pub fn poll_wake(&mut self) -> Option<NodeId> {
+        self.relay.poll_wake()
+    }
+
+    /// Appends whole frames with their length fields for `peer` until `out` holds `budget` bytes
+    /// or nothing is left. Returns whether more waits.
+    pub fn fill(&mut self, now: Time, peer: NodeId, out: &mut BytesMut, budget: usize) -> bool {
+        self.now = now;
+        let more = self.relay.poll_send(now, peer, out, budget);
+        self.pump();
+        more
+    }
+
+    /// Takes a frame from `peer`, without its length field. False: it broke the protocol.
+    pub fn received(&mut self, now: Time, peer: NodeId, frame: Bytes) -> bool {
+        self.now = now;
+        let verdict = self.relay.on_frame(now, peer, frame);
+        self.pump();
+        verdict != Verdict::Offence
+    }
+
+    /// Sends frames of the local source of `overlay`; all or none.
+    ///
+    /// Errors: [`SendError`]; state is unchanged.
+    pub fn publish(
+        &mut self,
+        now: Time,
+        overlay: OverlayId,
+        flow: u8,
+        frames: &[Bytes],
+        last: bool,
+    ) -> Result<Sent, SendError> {
+        self.now = now;
+        let sent = self.relay.send(now, overlay, flow, frames, last, false);
+        self.pump();
+        sent
+    }
+
+    fn on_command(&mut self, command: PeerCommand) {
+        let now = self.now;
+        match command {
+            PeerCommand::Site(command) => self.site.handle(now, Input::Command(command)),
+            PeerCommand::Publish {
+                overlay,
+                flow,
+                frames,
+                last,
+            } => {
+                let result = self.relay.send(now, overlay, flow, &frames, last, false);
+                let published = PeerEvent::Published { overlay, result };
+                self.outputs.push_back(Output::Event(published));
+            }
+            PeerCommand::Taken { att, frames, bytes } => {
+                let taken = opus_relay::Command::Taken { att, frames, bytes };
+                self.relay.command(now, taken);
+            }
+        }
+    }
+
+    fn on_message(&mut self, from: NodeId, message: PeerMessage) {
+        let now = self.now;
+        match message {
+            PeerMessage::Probe(message) => {
+                self.probe.handle(now, Input::Received { from, message });
+            }
+            PeerMessage::Overlay(message) => {
+                self.overlay.handle(now, Input::Received { from, message });
+            }
+            PeerMessage::Site(message) => self.site.handle(now, Input::Received { from, message }),
+        }
+    }
+
+    fn on_dial_failed(&mut self, peer: NodeId) {
+        let now = self.now;
+        let [probe, overlay, site] = self.wanted.get(&peer).copied().unwrap_or_default();
+        if probe {
+            self.probe.handle(now, Input::DialFailed(peer));
+        }
+        if overlay {
+            self.overlay.handle(now, Input::DialFailed(peer));
+        }
+        if site {
+            self.site.handle(now, Input::DialFailed(peer));
+        }
+    }
+
+    /// Carries events and commands between the machines until all are quiet.
+    fn pump(&mut self) {
+        loop {
+            if let Some(output) = self.site.poll_output() {
+                if let Some(event) = self.carry(Origin::Site, output, PeerMessage::Site) {
+                    self.on_site_event(event);
+                }
+            } else if let Some(output) = self.overlay.poll_output() {
+                if let Some(event) = self.carry(Origin::Overlay, output, PeerMessage::Overlay) {
+                    self.inform_site(Command::Overlay(event));
+                }
+            } else if let Some(output) = self.probe.poll_output() {
+                if let Some(event) = self.carry(Origin::Probe, output, PeerMessage::Probe) {
+                    self.inform_site(Command::Probe(event));
+                }
+            } else if let Some(event) = self.relay.poll_event() {
+                self.outputs
+                    .push_back(Output::Event(PeerEvent::Relay(event.clone())));
+                self.inform_site(Command::Relay(event));
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn inform_site(&mut self, command: Command) {
+        self.site.handle(self.now, Input::Command(command));
+    }
+
+    fn on_site_event(&mut self, event: Event) {
+        let now = self.now;
+        match event {
+            Event::Probe(command) => self.probe.handle(now, Input::Command(command)),
+            Event::Overlay(command) => self.overlay.handle(now, Input::Command(command)),
+            Event::Relay(command) => self.relay.command(now, command),
+            Event::Deployed { .. }
+            | Event::Attached { .. }
+            | Event::Refused { .. }
+            | Event::Ended { .. }
+            | Event::Member { .. }
+            | Event::Contact(_)
+            | Event::Told { .. } => self
+                .outputs
+                .push_back(Output::Event(PeerEvent::Site(event))),
+        }
+    }
+
+    /// Passes an output on to the driver; gives back an event for the site manager or the node.
+    fn carry<M, E>(
+        &mut self,
+        from: Origin,
+        output: Output<M, E>,
+        wrap: impl FnOnce(M) -> PeerMessage,
+    ) -> Option<E> {
+        match output {
+            Output::Event(event) => return Some(event),
+            Output::Send { to, message, lane } => self.outputs.push_back(Output::Send {
+                to,
+                message: wrap(message),
+                lane,
+            }),
+            Output::Dial(peer) => {
+                self.wanted.entry(peer).or_default()[from as usize] = true;
+                self.outputs.push_back(Output::Dial(peer));
+            }
+            Output::Release(peer) => self.release(from, peer),
+            Output::Penalise(peer, offence) => {
+                self.outputs.push_back(Output::Penalise(peer, offence));
+            }
+        }
+        None
+    }
+
+    fn release(&mut self, from: Origin, peer: NodeId) {
+        let Some(wanted) = self.wanted.get_mut(&peer) else {
+            return;
+        };
+        wanted[from as usize] = false;
+        if *wanted == Wanted::default() {
+            self.wanted.remove(&peer);
+            self.outputs.push_back(Output::Release(peer));
+        }
+    }
+}
+
+impl Machine for Peer {
+    const PROTOCOL: &'static str = "/opus/peer/1";
+    type Command = PeerCommand;
+    type Message = PeerMessage;
+    type Event = PeerEvent;
+
+    fn handle(&mut self, now: Time, input: Input<PeerCommand, PeerMessage>) {
+        self.now = now;
+        match input {
+            Input::Command(command) => self.on_command(command),
+            Input::Connected(peer) => {
+                self.relay.link_up(now, peer);
+                self.probe.handle(now, Input::Connected(peer));
+                self.overlay.handle(now, Input::Connected(peer));
+                self.site.handle(now, Input::Connected(peer));
+            }
+            Input::Disconnected(peer) => {
+                self.relay.link_down(now, peer);
+                self.probe.handle(now, Input::Disconnected(peer));
+                self.overlay.handle(now, Input::Disconnected(peer));
+                self.site.handle(now, Input::Disconnected(peer));
+            }
+            Input::DialFailed(peer) => self.on_dial_failed(peer),
+            Input::Received { from, message } => self.on_message(from, message),
+        }
+        self.pump();
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.now = now;
+        self.probe.handle_timeout(now);
+        self.overlay.handle_timeout(now);
+        self.site.handle_timeout(now);
+        self.relay.handle_timeout(now);
+        self.pump();
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        let deadlines = [
+            self.probe.poll_timeout(),
+            self.overlay.poll_timeout(),
+            self.site.poll_timeout(),
+            self.relay.poll_timeout(),
+        ];
+        deadlines
+            .into_iter()
+            .flatten()
+            .min_by_key(|deadline| deadline.at)
+    }
+
+    fn poll_output(&mut self) -> Option<Output<PeerMessage, PeerEvent>> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        let delivery = self.relay.poll_deliver()?;
+        Some(Output::Event(PeerEvent::Delivery(delivery)))
+    }
+}
+
+impl PeerMessage {
+    /// The protocol that it belongs to.
+    pub const fn protocol(&self) -> &'static str {
+        match self {
+            Self::Probe(_) => Probe::PROTOCOL,
+            Self::Overlay(_) => Overlay::PROTOCOL,
+            Self::Site(_) => Site::PROTOCOL,
+        }
+    }
+
+    /// Whether it measures a delay: what probing costs is counted by these.
+    pub const fn is_ping(&self) -> bool {
+        matches!(self, Self::Probe(opus_probe::Message::Ping { .. }))
+    }
+}
+
+impl Wire for PeerMessage {
+    /// The widest of the three; each machine's own limits hold where it stands alone.
+    const LIMITS: Limits = Limits {
+        bytes: 16 << 10,
+        depth: Limits::DEPTH_MAX,
+        items: 8_192,
+        text_keys: false,
+    };
+
+    fn check(&mut self) -> Result<(), Malformed> {
+        match self {
+            Self::Probe(message) => message.check(),
+            Self::Overlay(message) => message.check(),
+            Self::Site(message) => message.check(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! What programs see: every frame once and in order, whatever happens to the tree.
+
+use super::*;
+
+fn everybody_gets_everything(nodes: u32) {
+    let mut world = World::settled(nodes, 1);
+    let sinks = nodes as usize - 1;
+    assert_eq!(world.joined().len(), sinks);
+    world.publish(500);
+    world.run(5);
+    let (sent, delivered) = (world.sequences(), world.delivered());
+    assert_eq!(sent.len(), 500);
+    assert_eq!(delivered.len(), sinks);
+    for (at, got) in delivered {
+        assert_eq!(got, sent, "{at:?}");
+    }
+}
+
+#[test]
+fn three_nodes_get_every_frame_once_and_in_order() {
+    everybody_gets_everything(3);
+}
+
+#[test]
+fn thirty_nodes_get_every_frame_once_and_in_order() {
+    everybody_gets_everything(30);
+}
+
+#[test]
+fn a_dead_inner_node_costs_the_others_no_frame() {
+    let mut world = World::settled(30, 2);
+    world.publish(300);
+    let dead = world.inner_node();
+    world.net.crash(node(dead));
+    world.publish(300);
+    world.run(40);
+    let sent = world.sequences();
+    for (at, got) in world.delivered() {
+        if at != node(dead) {
+            assert_eq!(got, sent, "{at:?}");
+        }
+    }
+    assert!(!world.joined().contains(&node(dead)));
+    assert_eq!(world.joined().len(), 28);
+}
+
+#[test]
+fn an_inner_node_that_detaches_hands_its_children_over() {
+    let mut world = World::settled(30, 3);
+    world.publish(300);
+    let leaver = world.inner_node();
+    world.site(leaver, Command::Detach { att: 1 });
+    world.publish(300);
+    world.run(10);
+    let sent = world.sequences();
+    for (at, got) in world.delivered() {
+        if at != node(leaver) {
+            assert_eq!(got, sent, "{at:?}");
+        }
+    }
+    assert_eq!(world.joined().len(), 28);
+}
+
+#[test]
+fn a_late_sink_gets_every_frame_sent_since_it_joined() {
+    let mut world = World::new(12, 4);
+    world.start_source();
+    world.run(2);
+    for at in 1..11 {
+        world.attach(at, Role::Sink);
+    }
+    world.run(10);
+    world.publish(200);
+    world.attach(11, Role::Sink);
+    while !world.joined().contains(&node(11)) {
+        world.publish(10);
+    }
+    let due = world.sequences().len();
+    world.publish(200);
+    world.run(5);
+    let sent = world.sequences();
+    let got = &world.delivered()[&node(11)];
+    assert!(got.len() >= sent.len() - due);
+    assert_eq!(got[..], sent[sent.len() - got.len()..]);
+}
+
+#[test]
+fn a_source_that_restarts_finds_its_sinks_again() {
+    let mut world = World::settled(12, 5);
+    world.publish(100);
+    world.run(5);
+    world.net.crash(node(0));
+    world.run(10);
+    let seed = world.seed;
+    world.net.insert(node(0), whole(0, 2, &seed));
+    world.bootstrap(0);
+    world.run(2);
+    world.start_source();
+    world.run(15);
+    assert_eq!(world.joined().len(), 11);
+    world.publish(100);
+    world.run(5);
+    let sent = world.sequences();
+    assert_eq!(sent[100] >> 40, 2);
+    for (at, got) in world.delivered() {
+        assert_eq!(got, sent, "{at:?}");
+    }
+}
+
+#[test]
+fn a_source_may_move_to_another_node_and_the_sinks_follow() {
+    let mut world = World::settled(12, 6);
+    world.publish(50);
+    world.run(2);
+    world.site(0, Command::Detach { att: 1 });
+    world.run(1);
+    world.site(5, Command::Detach { att: 1 });
+    world.attach(5, Role::Source);
+    world.run(30);
+    let site = world.net.machine(node(5)).peer.site();
+    let joined = site.members(world.overlay);
+    assert_eq!(joined.len(), 10);
+    assert!(
+        joined
+            .iter()
+            .all(|member| member.state == MemberState::Joined),
+        "{joined:?}"
+    );
+}
+
+#[test]
+fn equal_seeds_give_equal_runs() {
+    let trace = |seed| {
+        let mut world = World::settled(8, seed);
+        world.publish(20);
+        world.run(2);
+        (world.net.sent, format!("{:?}", world.net.events))
+    };
+    assert_eq!(trace(7), trace(7));
+}
