@@ -49,7 +49,7 @@ pub struct Config {
     pub slow: Duration,
     /// How long the previous parent may still send.
     pub grace: Duration,
-    /// Hops of a frame at most: the height of the tree.
+    /// Hops of a frame at most. 255: more than any tree is high, for the window stops loops.
     pub hops_max: u8,
     /// A timed frame waits for a missing one until this long before its own deadline.
     pub order_margin: Duration,
@@ -88,7 +88,7 @@ impl Default for Config {
             hold: Duration::from_secs(30),
             slow: Duration::from_secs(30),
             grace: Duration::from_secs(2),
-            hops_max: 64,
+            hops_max: 255,
             order_margin: Duration::from_millis(2),
             batch_max: 256,
         }

@@ -20,7 +20,7 @@ pub struct FlowStats {
     pub duplicates: u64,
     /// Payload bytes taken in: from the application at the source, from the parent elsewhere.
     pub bytes: u64,
-    /// Frames written to neighbours.
+    /// Copies written to neighbours, or queued for them (timed).
     pub copies: u64,
     /// Frames that filled a hole, received by a resend.
     pub repaired: u64,
@@ -115,14 +115,14 @@ fn bucket_of(us: u64) -> usize {
     let half = if octave == 0 {
         0
     } else {
-        (us >> (octave - 1)) as usize & 1
+        usize::from((us >> (octave - 1)) & 1 == 1)
     };
     (2 * octave + half).min(Latency::BUCKETS - 1)
 }
 
 fn upper_edge(bucket: usize) -> u64 {
     let low = 1_u64 << (bucket / 2);
-    if bucket % 2 == 0 {
+    if bucket.is_multiple_of(2) {
         low + low / 2
     } else {
         2 * low
@@ -145,7 +145,7 @@ mod tests {
             assert!(got >= exact && got <= 1.51 * exact, "{q}: {got}");
         }
         assert_eq!(latency.max(), Some(Duration::from_millis(10)));
-        assert_eq!(latency.mean(), Some(Duration::from_micros(5_000)));
+        assert_eq!(latency.mean(), Some(Duration::from_millis(5)));
     }
 
     #[test]
