@@ -13,7 +13,6 @@ mod connect;
 mod doctor;
 mod exit;
 mod identify;
-mod json;
 mod look;
 mod output;
 mod publish;

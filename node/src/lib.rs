@@ -5,6 +5,7 @@
 //! local programs over `opus-ipc/1`. [`daemon`] puts all of it into a process: configuration
 //! ([`config`]), [`identity`], [`state`] files, socket, signals, log.
 
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod data;

@@ -7,8 +7,9 @@ use std::{
 };
 
 use opus_core::codec;
-use opus_ipc::message::{
-    AppDeploy, AppLine, AppList, AppRetire, AppShow, AppUpdate, AppView, Deployed,
+use opus_ipc::{
+    Raw,
+    message::{AppDeploy, AppLine, AppList, AppRetire, AppShow, AppUpdate, AppView, Deployed},
 };
 use opus_site::spec::{AppRef, SignedApp, Spec};
 use serde_json::json;
@@ -18,7 +19,6 @@ use super::{
     blocking,
     connect::{connect, settle},
     exit::{Exit, Failure},
-    json::Any,
     output::{Output, table},
 };
 use crate::{config::layers::Values, identity::Identity};
@@ -194,11 +194,8 @@ async fn show(global: &Global, app: &str, output: &mut Output) -> Result<Exit, F
             app: app.to_owned(),
         })
         .await?;
-    // Through CBOR and back: byte strings in the spec become readable.
-    let document = codec::encode(&view);
-    let limits = opus_ipc::wire::limits(opus_ipc::wire::FRAME_MAX);
-    let document: Any = codec::decode(&document, limits).map_err(unreadable)?;
-    output.result(&document.0, |to| show_view(to, &view))?;
+    let document = opus_ipc::json::from_raw(&Raw::of(&view)).map_err(unreadable)?;
+    output.result(&document, |to| show_view(to, &view))?;
     Ok(Exit::Done)
 }
 

@@ -358,7 +358,7 @@ pub(super) struct SubscribeArgs {
 pub(super) struct CallArgs {
     /// Such as node.status
     pub(super) method: String,
-    /// Parameters; byte strings as {"$hex": "00ff"}
+    /// Parameters; byte strings as {"hex": "00ff"}
     #[arg(default_value = "{}")]
     pub(super) params: String,
     /// Of a stream: stop after so many items

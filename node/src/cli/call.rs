@@ -2,19 +2,13 @@
 
 use std::time::Duration;
 
-use opus_core::codec;
-use opus_ipc::{
-    Method, Raw,
-    client::Client,
-    method::Shape,
-    wire::{FRAME_MAX, limits},
-};
+use opus_ipc::{Method, Raw, client::Client, json, method::Shape};
+use serde_json::Value;
 
 use super::{
     args::{CallArgs, Global},
     connect::connect,
     exit::{Exit, Failure},
-    json::Any,
     output::Output,
 };
 
@@ -24,12 +18,7 @@ pub(super) async fn call(
     args: &CallArgs,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let params = Any::parse(&args.params)
-        .map_err(|problem| Failure::usage(format!("the parameters are no JSON: {problem}")))?;
-    if !params.0.is_object() {
-        return Err(Failure::usage("the parameters must be a JSON object"));
-    }
-    let params = Raw::of(&params);
+    let params = parse(&args.params)?;
     let client = connect(global).await?;
     let verb = ask(&client, args, params, output);
     match args.timeout {
@@ -51,8 +40,7 @@ async fn ask(
     let is_stream = Method::parse(&args.method).map(Method::shape) == Some(Shape::Stream);
     if !is_stream {
         let result = read(&client.call_raw(&args.method, params).await?)?;
-        let text = serde_json::to_string_pretty(&result.0).map_err(std::io::Error::from)?;
-        output.result(&result.0, |to| writeln!(to, "{text}"))?;
+        output.result(&result, |to| writeln!(to, "{result:#}"))?;
         return Ok(Exit::Done);
     }
     let mut items = client.watch_raw(&args.method, params).await?;
@@ -62,17 +50,44 @@ async fn ask(
             break;
         };
         let item = read(&item?)?;
-        output.item(&item.0, |to| writeln!(to, "{}", item.0))?;
+        output.item(&item, |to| writeln!(to, "{item}"))?;
         left -= 1;
     }
     Ok(Exit::Done)
 }
 
-fn read(raw: &Raw) -> Result<Any, Failure> {
-    codec::decode(&raw.0, limits(FRAME_MAX)).map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            format!("the node's answer is not understood: {error}"),
-        )
+/// The parameters: a JSON object.
+fn parse(text: &str) -> Result<Raw, Failure> {
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| Failure::usage(format!("the parameters are no JSON: {error}")))?;
+    if !value.is_object() {
+        return Err(Failure::usage("the parameters must be a JSON object"));
+    }
+    let unlawful = |error| Failure::usage(format!("the parameters cannot be sent: {error}"));
+    json::to_raw(&value).map_err(unlawful)
+}
+
+fn read(raw: &Raw) -> Result<Value, Failure> {
+    json::from_raw(raw).map_err(|error| {
+        let message = format!("the node's answer is not understood: {error}");
+        Failure::new(Exit::Failed, message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_strings_are_hex() {
+        let raw = parse("{\"signed\": {\"hex\": \"00ff\"}}").unwrap();
+        assert!(raw.0.ends_with(&[0x42, 0x00, 0xff]));
+    }
+
+    #[test]
+    fn what_is_no_object_or_no_hex_is_a_wrong_usage() {
+        for text in ["{", "[1]", "7", "{\"a\": {\"hex\": \"0\"}}"] {
+            assert_eq!(parse(text).unwrap_err().exit, Exit::Usage, "{text}");
+        }
+    }
 }

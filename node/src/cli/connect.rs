@@ -2,16 +2,16 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use opus_ipc::client::{self, Client};
+use opus_ipc::{
+    client::{self, Client},
+    endpoint::SYSTEM_DIR,
+};
 
 use super::{
     args::{Global, NodeArgs, RunArgs},
     exit::Failure,
 };
 use crate::config::{Config, Origin, Settled, Sources, keys::Key, layers::Values, socket_in};
-
-/// Where a system service has its sockets.
-const SYSTEM_SOCKETS: &str = "/run/opus";
 
 /// Connects to the node that the options mean; does not wait for one that is not there.
 pub(super) async fn connect(global: &Global) -> Result<Client, Failure> {
@@ -34,7 +34,7 @@ pub(super) async fn connect_patiently(
 fn sockets(global: &Global) -> Result<Vec<PathBuf>, Failure> {
     let (config, settled) = settle(global, &NodeArgs::default(), Values::new())?;
     let derived = matches!(settled.values["socket"].1, Origin::Rule(_));
-    let system = derived.then(|| socket_in(SYSTEM_SOCKETS.as_ref(), &config.network));
+    let system = derived.then(|| socket_in(SYSTEM_DIR.as_ref(), &config.network));
     Ok(std::iter::once(config.socket).chain(system).collect())
 }
 

@@ -8,7 +8,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use opus_ipc::message::{Check, NodeDoctor};
+use opus_ipc::{
+    endpoint::PATH_MAX,
+    message::{Check, NodeDoctor},
+};
 
 use super::{
     args::{Global, NodeArgs},
@@ -20,10 +23,6 @@ use crate::{
     config::{Config, layers::Values},
     identity::{self, Identity},
 };
-
-/// Longest path of a Unix socket: `sockaddr_un` of Linux without its final zero, and one spare for
-/// the `~` of the name that is bound first.
-const SOCKET_PATH_MAX: usize = 106;
 
 /// Before this the clock is certainly wrong: 2026-01-01.
 const CLOCK_MIN_S: u64 = 1_767_225_600;
@@ -120,8 +119,8 @@ fn unwritable(path: &Path) -> Option<String> {
 /// Why a socket cannot be bound there, if so.
 fn bad_socket(socket: &Path) -> Option<String> {
     let length = socket.as_os_str().len();
-    if length > SOCKET_PATH_MAX {
-        let limit = format!("of at most {SOCKET_PATH_MAX}");
+    if length > PATH_MAX {
+        let limit = format!("of at most {PATH_MAX}");
         return Some(format!("{} has {length} bytes {limit}", socket.display()));
     }
     let directory = socket.parent()?;
