@@ -10,7 +10,7 @@ use crate::{
     Event,
     local::{Local, Timer},
     member::Member,
-    wire::{Beat, Body, Down, HOPS_MAX, Leave, Parting, SLACK_US_MAX, Up},
+    wire::{Beat, Body, Down, HOPS_MAX, Leave, Parting, Pressure, SLACK_US_MAX, Up},
 };
 
 /// A delay that moved by less than this share is told with the next beat.
@@ -41,12 +41,18 @@ impl Member {
             self.members = self.sums(local.now).covered;
         }
         self.send_up(local);
-        let superfluous = self.superfluous();
-        if let Some(child) = superfluous.and_then(|id| self.children.get_mut(&id)) {
-            child.asked = child.asked.saturating_add(1);
-        }
-        for (child, _) in self.live_children() {
-            self.send_down(local, child, superfluous == Some(child));
+        self.press(local);
+        self.beat_children(local);
+    }
+
+    /// Asks a child to move if there are too many.
+    pub(crate) fn press(&mut self, local: &mut Local) {
+        if let Some((id, pressure)) = self.superfluous(local.now) {
+            if let Some(child) = self.children.get_mut(&id) {
+                child.asked = child.asked.saturating_add(1);
+            }
+            self.pressed = local.now;
+            self.send_down(local, id, pressure);
         }
     }
 
@@ -64,7 +70,10 @@ impl Member {
         parent.rooted = down.rooted;
         parent.delay_us = down.delay_us;
         parent.version = down.version;
-        parent.crowded = down.crowded;
+        if down.pressure > Pressure::None {
+            parent.pressure = down.pressure;
+            parent.pressed = local.now;
+        }
         let mut moved = false;
         if let Some(path) = down.path.take() {
             moved = parent.path != path;
@@ -85,7 +94,7 @@ impl Member {
             self.beat_children(local);
         }
         self.members = down.members;
-        if down.crowded {
+        if down.pressure > Pressure::None {
             self.drift(local);
         }
     }
@@ -154,6 +163,7 @@ impl Member {
             self.hurry(local, 1);
         } else {
             self.stuck = false;
+            self.strain = 0;
         }
         news
     }
@@ -188,21 +198,21 @@ impl Member {
     }
 
     /// What children are told; without the path.
-    pub(crate) fn down(&self, local: &Local, crowded: bool) -> Down {
+    pub(crate) fn down(&self, local: &Local, pressure: Pressure) -> Down {
         Down {
             alpha_milli: self.alpha_milli,
             delay_us: self.delay_us,
             version: self.version,
             rooted: self.rooted(local),
-            crowded,
+            pressure,
             members: self.members,
             path_serial: self.path_serial,
             path: None,
         }
     }
 
-    pub(crate) fn send_down(&self, local: &mut Local, child: NodeId, crowded: bool) {
-        let mut down = self.down(local, crowded);
+    pub(crate) fn send_down(&self, local: &mut Local, child: NodeId, pressure: Pressure) {
+        let mut down = self.down(local, pressure);
         let confirmed = self.children.get(&child).and_then(|c| c.path_serial);
         if confirmed != Some(self.path_serial) {
             down.path = Some(self.hops());
@@ -212,7 +222,7 @@ impl Member {
 
     pub(crate) fn beat_children(&self, local: &mut Local) {
         for (child, _) in self.live_children() {
-            self.send_down(local, child, false);
+            self.send_down(local, child, Pressure::None);
         }
     }
 

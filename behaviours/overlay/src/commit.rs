@@ -17,8 +17,8 @@ use crate::{
     member::{Child, Member, Parent},
     position::Position,
     wire::{
-        Answer, Body, Claim, Down, HINTS_MAX, HOPS_MAX, Leave, Offer, OfferKind, Parting, Reason,
-        SLACK_US_MAX, Standing, Verdict,
+        Answer, Body, Claim, Down, HINTS_MAX, HOPS_MAX, Leave, Offer, OfferKind, Parting, Pressure,
+        Reason, SLACK_US_MAX, Standing, Verdict,
     },
 };
 
@@ -101,6 +101,12 @@ impl Member {
         };
         self.pool.insert(&mut local.rng, &contact);
         if let Err(reason) = self.judge(local, from, offer) {
+            if reason == Reason::Full && offer.kind == OfferKind::Violator {
+                self.violator_refused = Some(local.now);
+                if self.pressed + local.config.beat_early <= local.now {
+                    self.press(local);
+                }
+            }
             let hints = if reason == Reason::Full {
                 self.hints(from, offer.position)
             } else {
@@ -141,7 +147,7 @@ impl Member {
         let (of, serial) = (claim.of, claim.serial);
         if let Err(reason) = self.judge_claim(local, from, claim) {
             if reason == Reason::Stale {
-                self.send_down(local, from, false);
+                self.send_down(local, from, Pressure::None);
             }
             self.refuse(local, from, of, serial, reason, Vec::new());
             return;
@@ -282,7 +288,7 @@ impl Member {
         record.reserved = None;
         record.heard = local.now;
         local.hold(child);
-        let mut down = self.down(local, false);
+        let mut down = self.down(local, Pressure::None);
         down.path = Some(self.hops());
         self.answer(local, child, child, serial, Answer::Accept(Box::new(down)));
         self.send_up_if_tighter(local);
@@ -388,7 +394,8 @@ impl Member {
             delay_us: down.delay_us,
             version: down.version,
             rooted: down.rooted,
-            crowded: down.crowded,
+            pressure: down.pressure,
+            pressed: local.now,
             path,
             path_serial: down.path_serial,
             heard: local.now,
@@ -424,6 +431,7 @@ impl Member {
     pub(crate) fn after_refusal(&mut self, local: &mut Local, pending: &Pending, reason: Reason) {
         let tick = self.tick_period(local);
         let ticks = match reason {
+            Reason::Full if self.violates() => 1_000,
             Reason::Stale => 0,
             Reason::Busy => local.rng.random_range(500..=2_000),
             Reason::Full | Reason::NoRoot => 3_000,

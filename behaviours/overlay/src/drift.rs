@@ -12,7 +12,7 @@ use crate::{
     member::Member,
     tree::{self, Candidate, Choice, Seat},
     view::{Peer, Ranked},
-    wire::{Body, ENTRIES_MAX, Entry, Gossip, Purpose},
+    wire::{Body, ENTRIES_MAX, Entry, Gossip, Pressure, Purpose},
 };
 
 /// Of ten gossips, so many go to a near member, the rest to any.
@@ -23,6 +23,8 @@ const FRESH_TICKS: u32 = 2;
 const KNOWN_TICKS: u32 = 6;
 /// While early, one random member is measured each tick, later each tenth.
 const RANDOM_EACH: u32 = 10;
+/// A violator ticks early; so many ticks in vain double the period.
+const STRAIN_TICKS: u32 = 8;
 /// Own children and strangers that a gossip mentions.
 const CHILDREN_TOLD: usize = 4;
 const STRANGERS_TOLD: usize = 3;
@@ -30,10 +32,14 @@ const STRANGERS_TOLD: usize = 3;
 impl Member {
     /// Time between ticks at present.
     pub(crate) fn tick_period(&self, local: &Local) -> Duration {
-        if self.haste > 0 || (self.violates() && !self.stuck) {
-            local.config.tick_early
+        let config = &local.config;
+        if self.haste > 0 {
+            config.tick_early
+        } else if self.violates() {
+            let strained = 1 << (self.strain / STRAIN_TICKS).min(16);
+            config.tick.min(config.tick_early * strained)
         } else {
-            local.config.tick
+            config.tick
         }
     }
 
@@ -41,6 +47,9 @@ impl Member {
         let early = self.haste > 0;
         self.haste = self.haste.saturating_sub(1);
         self.ticks = self.ticks.wrapping_add(1);
+        if self.violates() {
+            self.strain = self.strain.saturating_add(1);
+        }
         let period = self.tick_period(local);
         let at = local.now + local.jittered(period);
         self.set_timer(local, Timer::Tick, at);
@@ -70,15 +79,18 @@ impl Member {
         let (Some(parent), Some(direct_us)) = (&self.parent, self.direct_us) else {
             return;
         };
+        let pressure = parent.pressure(local);
         let seat = Seat {
             direct_us,
             delay_us: self.delay_us,
-            edge_us: if parent.crowded {
-                u32::MAX
-            } else {
-                parent.rtt_us
+            edge_us: match pressure {
+                Pressure::None => parent.rtt_us,
+                Pressure::Move | Pressure::Yield => u32::MAX,
             },
-            slack_us: self.slack_us(local),
+            slack_us: match pressure {
+                Pressure::None | Pressure::Move => self.slack_us(local),
+                Pressure::Yield => i64::MAX,
+            },
             alpha_milli: self.alpha_milli,
             gain_milli: local.config.gain_milli,
         };
@@ -87,7 +99,7 @@ impl Member {
             Choice::Stay => {}
             Choice::Stuck => {
                 let overlay = self.overlay;
-                if !std::mem::replace(&mut self.stuck, true) {
+                if self.strain >= STRAIN_TICKS && !std::mem::replace(&mut self.stuck, true) {
                     local.event(Event::BoundMissed { overlay });
                 }
             }
@@ -157,7 +169,7 @@ impl Member {
 
     fn candidate(&self, local: &Local, id: NodeId, peer: &Peer) -> Option<Candidate> {
         let rtt_us = local.rtt(id)?;
-        let period = self.tick_period(local);
+        let period = local.config.tick;
         let known = peer
             .standing
             .filter(|seen| seen.at + period * KNOWN_TICKS > local.now);
@@ -228,7 +240,10 @@ impl Member {
             }
             self.view.heard(local.now, &stranger);
         }
-        let unmeasured = |ranked: &&Ranked| !ranked.measured;
+        // At rest, only who could be the parent: a cheaper one, or any while over the bound.
+        let edge_us = self.parent.as_ref().map_or(u32::MAX, |p| p.rtt_us);
+        let useful = |ranked: &&Ranked| early || self.violates() || ranked.cost_us < edge_us;
+        let unmeasured = |ranked: &&Ranked| !ranked.measured && useful(ranked);
         let near = ranked.iter().filter(unmeasured);
         let mut feasible = ranked.iter().filter(unmeasured).filter(|r| r.feasible);
         let alternating = near.flat_map(|near| [Some(near), feasible.next()]);

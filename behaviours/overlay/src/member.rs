@@ -1,6 +1,6 @@
 //! The state of one membership, and what can be read off it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use opus_core::{BoundedMap, Contact, NodeId, OverlayId, Time};
 
@@ -13,11 +13,14 @@ use crate::{
     position::Position,
     tree,
     view::{Pool, View},
-    wire::{Body, HINTED_HOPS, HOPS_MAX, Hop, Message, SLACK_US_MAX, Standing},
+    wire::{Body, HINTED_HOPS, HOPS_MAX, Hop, Message, Pressure, SLACK_US_MAX, Standing},
 };
 
 /// Views and lists until the root has counted the members: 2 log2 of 256.
 const MEMBERS_UNKNOWN: u32 = 256;
+
+/// A violator that was refused is reckoned with for this long.
+const DEMAND: Duration = Duration::from_secs(5);
 
 /// This node as a member of one overlay.
 #[derive(Debug)]
@@ -61,6 +64,12 @@ pub(crate) struct Member {
     pub(crate) told_slack_us: i64,
     /// Nobody within the bound was found, and the node has heard so.
     pub(crate) stuck: bool,
+    /// Ticks in a row over the bound.
+    pub(crate) strain: u32,
+    /// When a violator was last refused for want of room.
+    pub(crate) violator_refused: Option<Time>,
+    /// When a child was last asked to move.
+    pub(crate) pressed: Time,
     told: Option<Edges>,
 }
 
@@ -74,8 +83,9 @@ pub(crate) struct Parent {
     pub(crate) version: u32,
     /// Whether it hangs on the root.
     pub(crate) rooted: bool,
-    /// Whether it asks this member to move.
-    pub(crate) crowded: bool,
+    /// Whether it asks this member to move, and since when.
+    pub(crate) pressure: Pressure,
+    pub(crate) pressed: Time,
     /// From the parent's parent to the root.
     pub(crate) path: Vec<Hop>,
     pub(crate) path_serial: u32,
@@ -96,12 +106,23 @@ pub(crate) struct Child {
     pub(crate) sums: Sums,
     pub(crate) slots: u8,
     /// How often it was asked to move.
-    pub(crate) asked: u32,
+    pub(crate) asked: u16,
     /// The last path it confirmed.
     pub(crate) path_serial: Option<u32>,
     pub(crate) heard: Time,
     /// Its claim is under way until then: it takes a slot, but is no child yet.
     pub(crate) reserved: Option<Time>,
+}
+
+impl Parent {
+    /// What the parent asks at present; a request holds for one beat.
+    pub(crate) fn pressure(&self, local: &Local) -> Pressure {
+        if self.pressed + local.config.beat > local.now {
+            self.pressure
+        } else {
+            Pressure::None
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +166,9 @@ impl Member {
             members: 0,
             told_slack_us: 0,
             stuck: false,
+            strain: 0,
+            violator_refused: None,
+            pressed: Time::ZERO,
             told: None,
         }
     }
@@ -280,15 +304,30 @@ impl Member {
         (self.cap - kept).saturating_sub(taken)
     }
 
-    /// The child that should move, because the quarter kept for orphans and violators is in use:
-    /// the one with the largest slack among those asked least often.
-    pub(crate) fn superfluous(&self) -> Option<NodeId> {
+    /// The child that should move, and how hard it should try: the one with the largest slack, of
+    /// its branch, or its own if a violator was refused; each earlier request counts against it.
+    pub(crate) fn superfluous(&self, now: Time) -> Option<(NodeId, Pressure)> {
         if self.children.len() <= usize::from(self.cap - self.cap / 4) {
             return None;
         }
-        let tolerant = |&(id, child): &(NodeId, &Child)| (child.asked, -child.slack_us, id);
-        let first = self.live_children().min_by_key(tolerant);
-        first.map(|(id, _)| id)
+        let refused = self.violator_refused.is_some_and(|at| at + DEMAND > now);
+        let slack_us = |child: &Child| match child.direct_us {
+            Some(direct_us) if refused => {
+                let bound_us = tree::bound_us(self.alpha_milli, direct_us);
+                i64::from(bound_us) - i64::from(self.delay_us.saturating_add(child.rtt_us))
+            }
+            Some(_) | None => child.slack_us,
+        };
+        let tolerance = |child: &Child| slack_us(child).max(1) / i64::from(child.asked + 1);
+        let (id, _) = self
+            .live_children()
+            .max_by_key(|&(_, child)| tolerance(child))?;
+        let pressure = if refused {
+            Pressure::Yield
+        } else {
+            Pressure::Move
+        };
+        Some((id, pressure))
     }
 
     /// Slots as others are told them: none while this member could not answer an offer.

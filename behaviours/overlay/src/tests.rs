@@ -2,6 +2,7 @@
 //! site manager and the probe that answers what the machines want measured.
 
 mod build;
+mod faults;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -254,16 +255,17 @@ impl World {
         )
     }
 
-    /// Living nodes whose true delay over the claimed tree is over the bound.
+    /// Living nodes without a parent, or whose true delay over the claimed tree is over the bound.
     fn violators(&self) -> usize {
+        let parents = self.parents();
+        let orphans = parents.values().filter(|parent| parent.is_none()).count() - 1;
+        if orphans > 0 || self.looped().is_some() {
+            return orphans;
+        }
         let (matrix, tree) = self.tree();
         let bound = f64::from(self.alpha_milli) / 1e3 + 1e-4;
-        let over = |rdp: &f64| *rdp > bound;
-        tree.rdps(&matrix)
-            .iter()
-            .flatten()
-            .filter(|rdp| over(rdp))
-            .count()
+        let over = |rdp: &&f64| **rdp > bound;
+        tree.rdps(&matrix).iter().flatten().filter(over).count()
     }
 
     fn attached(&self) -> usize {

@@ -227,14 +227,25 @@ pub struct Down {
     pub version: u32,
     /// Whether the parent hangs on the root.
     pub rooted: bool,
-    /// The parent has more children than it should: please move if you can.
-    pub crowded: bool,
+    /// Whether the parent has too many children.
+    pub pressure: Pressure,
     /// Members of the overlay, as the root counts them.
     pub members: u32,
     /// Names the path.
     pub path_serial: u32,
     /// From the parent's parent to the root, until the child has confirmed its serial.
     pub path: Option<Vec<Hop>>,
+}
+
+/// What a parent with too many children asks of one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Pressure {
+    /// Nothing.
+    None,
+    /// The quarter kept for orphans and violators is in use: move, even to a dearer parent.
+    Move,
+    /// A violator was refused for want of room: move, even if others in the branch must as well.
+    Yield,
 }
 
 /// An ancestor.
