@@ -1,1 +1,45 @@
-//! Room to be furnished.
+//! The discrete-event simulator: whole nodes in virtual time, faults, and checks of what holds.
+//!
+//! A [`Driver`] holds one [`opus_site::Peer`] a node, the connections between them and an
+//! [`opus_net::Network`]; a heap of (time, sequence, happening) decides what is next. The code of
+//! the protocols is that of the real node, the network is not: a message takes the delay of the
+//! topology, a lost one of a stream is late, a connection takes one round trip. An
+//! [`Experiment`](experiment::Experiment) runs a [`Scenario`] with a seed: programs that attach,
+//! publish and receive, faults at their times, invariants each virtual second ([`checks`]), and
+//! figures at the end ([`Outcome`]).
+//!
+//! Equal scenario and seed give equal traces ([`trace`]), byte for byte, on any machine: all
+//! randomness is drawn from sub-seeds named by purpose and index.
+//!
+//! What it deliberately does not do: run libp2p, measure CPU, read files or a clock.
+//!
+//! Weaknesses. Hosts take no time to compute. A dial costs one round trip, where Noise and
+//! negotiation cost three. All bytes of a pair share one stream: lanes do not overtake, and a large
+//! frame delays a ping only by the capacity of the link. A connection that was replaced is told as
+//! lost and made; the adapter of the real node hides some such changes.
+//!
+//! Source: Opus 5.
+
+#![forbid(unsafe_code)]
+
+pub mod checks;
+pub mod driver;
+pub mod experiment;
+pub mod expect;
+pub mod failure;
+pub mod host;
+pub mod outcome;
+mod programs;
+pub mod scenario;
+mod sink;
+pub mod trace;
+pub mod tree;
+
+pub use crate::{
+    driver::{Driver, Options, Transport},
+    experiment::{Delays, Experiment, ExperimentError, Manner, run, topology},
+    expect::Expect,
+    failure::Failure,
+    outcome::{Outcome, Spread, spreads},
+    scenario::{Scenario, ScenarioError},
+};

@@ -1,0 +1,115 @@
+//! Faults: killed nodes, restarts, cuts and their repair.
+
+use opus_core::Time;
+use opus_net::{BadConditions, Conditions, CutId, Effect, Fate, FaultError};
+
+use super::{Driver, Happening, Host, connections::CLOSE_BYTES};
+use crate::trace::{Detail, Kind};
+
+impl<H: Host> Driver<H> {
+    /// Kills the host of `node`. Its peers are told by its machine one way later; or, if `silent`,
+    /// because the machine lost its power, by their own timeouts. False if it did not run.
+    pub fn crash(&mut self, node: usize, silent: bool) -> bool {
+        if self.nodes[node].host.take().is_none() {
+            return false;
+        }
+        self.note(node, Kind::Crashed, None, &[], Detail::None);
+        self.nodes[node].armed = None;
+        self.nodes[node].wanted.clear();
+        self.nodes[node].silent = silent;
+        self.dialling.retain(|&(from, _)| from != node);
+        for (peer, link) in std::mem::take(&mut self.nodes[node].links) {
+            self.held.remove(&(node, peer));
+            let at = self.noticed_at(node, peer, silent);
+            let connection = link.connection;
+            self.schedule(at, Happening::Closed { node: peer, peer: node, connection });
+        }
+        self.network.crash(node);
+        true
+    }
+
+    /// When `peer` notices that `node` is gone: after all that it sent before.
+    fn noticed_at(&mut self, node: usize, peer: usize, silent: bool) -> Time {
+        let silence = self.now + self.options.silence;
+        if silent {
+            return silence;
+        }
+        match self.network.send_in_order(self.now, node, peer, CLOSE_BYTES) {
+            Fate::Deliver(at) | Fate::Twice(at, _) => at,
+            Fate::Held | Fate::Lost => silence,
+        }
+    }
+
+    /// Runs `host` on a node that was killed. False if it runs already.
+    pub fn restart(&mut self, node: usize, host: H) -> bool {
+        if self.is_running(node) {
+            return false;
+        }
+        self.network.restart(node);
+        self.nodes[node].silent = false;
+        self.start(node, host);
+        true
+    }
+
+    /// Cuts `side` from all others, both ways. Errors: [`FaultError`].
+    pub fn partition(&mut self, side: &[usize]) -> Result<CutId, FaultError> {
+        let cut = self.network.partition(side, Effect::Drop)?;
+        self.watch_silence();
+        Ok(cut)
+    }
+
+    /// Cuts the way from each of `from` to each of `to`; the way back stays open.
+    /// Errors: [`FaultError`].
+    pub fn cut_one_way(&mut self, from: &[usize], to: &[usize]) -> Result<CutId, FaultError> {
+        let cut = self.network.cut_one_way(from, to, Effect::Drop)?;
+        self.watch_silence();
+        Ok(cut)
+    }
+
+    /// Cuts both ways between each of `one` and each of `other`. Errors: [`FaultError`].
+    pub fn cut(&mut self, one: &[usize], other: &[usize]) -> Result<CutId, FaultError> {
+        let cut = self.network.cut(one, other, Effect::Drop)?;
+        self.watch_silence();
+        Ok(cut)
+    }
+
+    /// Ends all cuts.
+    pub fn repair_all(&mut self) {
+        self.network.repair_all();
+        self.release_held();
+    }
+
+    /// Ends one cut. False if it is not in force.
+    pub fn repair(&mut self, cut: CutId) -> bool {
+        let repaired = self.network.repair(cut);
+        self.release_held();
+        repaired
+    }
+
+    /// Puts all links under other conditions. Errors: nothing changes.
+    pub fn set_conditions(&mut self, conditions: Conditions) -> Result<(), BadConditions> {
+        self.network.set_conditions(conditions)
+    }
+
+    /// Whether a cut stands between two nodes, in either direction.
+    pub fn is_cut(&self, one: usize, other: usize) -> bool {
+        let up = self.network.is_up(one) && self.network.is_up(other);
+        up && !self.is_open_both_ways(one, other)
+    }
+
+    /// Connections over a cut break when it has stood for the silence timeout.
+    fn watch_silence(&mut self) {
+        let at = self.now + self.options.silence;
+        for one in 0..self.nodes.len() {
+            let over: Vec<(usize, u64)> = self.nodes[one]
+                .links
+                .iter()
+                .map(|(&other, link)| (other, link.connection))
+                .filter(|&(other, _)| self.is_cut(one, other))
+                .collect();
+            for (other, connection) in over {
+                self.schedule(at, Happening::Silence { one, other, connection });
+            }
+        }
+    }
+}

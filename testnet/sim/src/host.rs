@@ -1,0 +1,116 @@
+//! What the driver drives: all machines of one node as one value.
+
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+use opus_core::{Deadline, Input, Machine, Malformed, NodeId, Output, Time, codec};
+use opus_site::{Event, Peer, PeerCommand, PeerEvent, PeerMessage};
+
+/// One node without its network. The calls up to `poll_output` are those of
+/// [`opus_core::Machine`], with its contract: *one mutation, then drain*.
+pub trait Host: fmt::Debug {
+    /// What programs and the driver ask of the node.
+    type Command: fmt::Debug;
+    /// What nodes say to each other.
+    type Message: Clone + fmt::Debug;
+    /// What the node tells its programs.
+    type Event;
+
+    /// Takes one input.
+    fn handle(&mut self, now: Time, input: Input<Self::Command, Self::Message>);
+    /// Fires every timer that is due.
+    fn handle_timeout(&mut self, now: Time);
+    /// When `handle_timeout` is due next.
+    fn poll_timeout(&self) -> Option<Deadline>;
+    /// The next output, until `None`.
+    fn poll_output(&mut self) -> Option<Output<Self::Message, Self::Event>>;
+
+    /// The next peer for which frames wait since `fill` last gave `false` for it.
+    fn poll_wake(&mut self) -> Option<NodeId>;
+    /// Appends whole frames with their length fields for `peer`, until `out` holds `budget` bytes
+    /// or nothing is left. Returns whether more waits.
+    fn fill(&mut self, now: Time, peer: NodeId, out: &mut BytesMut, budget: usize) -> bool;
+    /// Takes a frame, without its length field. False: the peer broke the protocol.
+    fn received(&mut self, now: Time, peer: NodeId, frame: Bytes) -> bool;
+
+    /// The message as it stands on the wire.
+    fn encode(message: &Self::Message) -> Vec<u8>;
+    /// Reads and checks a message. Errors: [`Malformed`].
+    fn decode(bytes: &[u8]) -> Result<Self::Message, Malformed>;
+    /// As what the message is counted.
+    fn tally(message: &Self::Message) -> Tally;
+    /// What a reader of a failure wants to see of an event; `None` for what comes by the thousand.
+    fn note(event: &Self::Event) -> Option<String>;
+}
+
+/// As what a message is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tally {
+    /// It measures a delay.
+    Ping,
+    /// It is of the overlay.
+    Overlay,
+    /// Anything else.
+    Other,
+}
+
+impl Host for Peer {
+    type Command = PeerCommand;
+    type Message = PeerMessage;
+    type Event = PeerEvent;
+
+    fn handle(&mut self, now: Time, input: Input<PeerCommand, PeerMessage>) {
+        Machine::handle(self, now, input);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        Machine::handle_timeout(self, now);
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        Machine::poll_timeout(self)
+    }
+
+    fn poll_output(&mut self) -> Option<Output<PeerMessage, PeerEvent>> {
+        Machine::poll_output(self)
+    }
+
+    fn poll_wake(&mut self) -> Option<NodeId> {
+        Self::poll_wake(self)
+    }
+
+    fn fill(&mut self, now: Time, peer: NodeId, out: &mut BytesMut, budget: usize) -> bool {
+        Self::fill(self, now, peer, out, budget)
+    }
+
+    fn received(&mut self, now: Time, peer: NodeId, frame: Bytes) -> bool {
+        Self::received(self, now, peer, frame)
+    }
+
+    fn encode(message: &PeerMessage) -> Vec<u8> {
+        codec::encode(message)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<PeerMessage, Malformed> {
+        codec::decode_wire(bytes)
+    }
+
+    fn tally(message: &PeerMessage) -> Tally {
+        match message {
+            PeerMessage::Probe(_) if message.is_ping() => Tally::Ping,
+            PeerMessage::Overlay(_) => Tally::Overlay,
+            PeerMessage::Probe(_) | PeerMessage::Site(_) => Tally::Other,
+        }
+    }
+
+    fn note(event: &PeerEvent) -> Option<String> {
+        match event {
+            // A contact is for an address book, a delivery one of thousands.
+            PeerEvent::Site(Event::Contact(_))
+            | PeerEvent::Delivery(_)
+            | PeerEvent::Published { .. } => None,
+            PeerEvent::Site(event) => Some(format!("{event:?}")),
+            PeerEvent::Relay(event) => Some(format!("{event:?}")),
+        }
+    }
+}
