@@ -44,7 +44,7 @@ const INPUTS_MAX: usize = 64;
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// Limits of one [`Behaviour`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// This node. It decides which of two connections to a peer is used.
     pub local: NodeId,
@@ -166,6 +166,12 @@ impl<M: Machine + 'static> Behaviour<M> {
     /// Counts since the start.
     pub fn stats(&self) -> Stats {
         self.counters.stats()
+    }
+
+    /// The connection that messages to `peer` go out on.
+    #[cfg(test)]
+    pub(crate) fn used_connection(&self, peer: NodeId) -> Option<ConnectionId> {
+        self.peers.active(peer)
     }
 
     fn input(&mut self, input: Input<M::Command, M::Message>) {

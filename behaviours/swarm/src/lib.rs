@@ -38,6 +38,8 @@ mod identity;
 mod mailbox;
 mod retry;
 mod score;
+#[cfg(test)]
+mod tests;
 
 pub use crate::{
     behaviour::{Behaviour, Config, Event},

@@ -160,6 +160,11 @@ impl Peers {
         peer.usable.active().map(|_| &*peer.mailbox)
     }
 
+    #[cfg(test)]
+    pub(super) fn active(&self, node: NodeId) -> Option<ConnectionId> {
+        self.connected.get(&node)?.usable.active()
+    }
+
     /// The machine wants `node`. When there are too many wishes, one for a peer that is neither
     /// connected nor being dialled is forgotten; if there is none, this one is refused.
     pub(super) fn want(&mut self, node: NodeId) -> DialAnswer {

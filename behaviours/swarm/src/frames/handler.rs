@@ -193,15 +193,15 @@ impl<P: Plane> Handler<P> {
     }
 
     fn on_inbound(&mut self, mut stream: Stream) {
-        if matches!(self.outbound, Outbound::Gone) {
-            return;
-        }
         if !self.opens.take() {
             add(&self.counters.violations, 1);
             if self.events.is_empty() {
                 let flood = FromHandler::Violated("too many substreams");
                 self.events.push_back(flood);
             }
+            return;
+        }
+        if matches!(self.outbound, Outbound::Gone) {
             return;
         }
         stream.ignore_for_keep_alive();
