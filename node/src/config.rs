@@ -1,8 +1,9 @@
 //! Configuration: what an operator may set, where each value came from, and what follows from it.
 //!
 //! Order, the later wins: defaults < profile < `/etc/opus/opus.toml` < `~/.config/opus/opus.toml` <
-//! `--config` < `OPUS_*` < flags. [`layers`] merges these by key and keeps the origin of each value;
-//! [`keys`] is the one table of all keys; `build` makes the typed [`Config`] that the daemon reads.
+//! `--config` < `OPUS_*` < flags. [`layers`] merges these by key and keeps the origin of each
+//! value; [`keys`] is the one table of all keys; `build` makes the typed [`Config`] that the daemon
+//! reads.
 //! An unknown key is a warning with the nearest known one, and a refusal only with `--strict`; a
 //! value that does not fit its key is always refused.
 

@@ -21,8 +21,9 @@ pub enum Command {
         /// An older value is measured again. Microseconds resolution.
         age_max: Duration,
     },
-    /// Keep measuring this peer (tree edges); a refusal carries the id 0. Answers come as [`Event::Measured`] with `id` 0
-    /// whenever the smoothed value moved by more than 5 %, and when the peer falls silent.
+    /// Keep measuring this peer (tree edges); a refusal carries the id 0. Answers come as
+    /// [`Event::Measured`] with `id` 0 whenever the smoothed value moved by more than 5 %, and when
+    /// the peer falls silent.
     Watch(NodeId),
     /// Stop watching.
     Unwatch(NodeId),

@@ -1,3 +1,5 @@
+//! Layers, origins and refusals of the configuration.
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! State files under crashes and damage.
+
 use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! The codec: what survives, and what is refused.
+
 use proptest::prelude::*;
 use serde::Deserialize;
 

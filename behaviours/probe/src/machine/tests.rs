@@ -1,3 +1,5 @@
+//! The probe among others, in virtual time.
+
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use opus_core::{
