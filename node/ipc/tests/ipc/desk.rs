@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use opus_core::NodeId;
 use opus_ipc::{
     Fault,
+    client::{Dial, Dialling, Io},
     message::*,
     serve::{About, Budget, Config, Conn, Notice, Peer, Reply, Request, Server, Service, Sink},
     wire::{FRAME_MAX, ReadError, Reader},
@@ -212,6 +213,69 @@ impl Bare {
             Some(FromNode::Err { call, fault }) => (call, fault.code),
             other => panic!("{other:?} instead of ERR"),
         }
+    }
+}
+
+/// The node's side, by hand.
+impl Bare {
+    pub(crate) fn around(io: DuplexStream) -> Self {
+        let (read, write) = split(io);
+        Self {
+            reader: Reader::new(read, FRAME_MAX),
+            write,
+        }
+    }
+
+    pub(crate) async fn frame_of_client(&mut self) -> FromClient {
+        FromClient::read(&self.reader.next().await.unwrap()).unwrap()
+    }
+
+    pub(crate) async fn answer(&mut self, frame: &FromNode) {
+        let mut out = BytesMut::new();
+        frame.write(&mut out);
+        self.bytes(&out).await;
+    }
+
+    pub(crate) async fn welcome(&mut self) {
+        let text = include_str!("../../vectors/frames.json");
+        let vectors: Vec<opus_ipc::vectors::Vector> = serde_json::from_str(text).unwrap();
+        let welcome = vectors
+            .iter()
+            .find(|vector| vector.name == "WELCOME")
+            .unwrap();
+        self.bytes(&unhex(&welcome.hex)).await;
+    }
+
+    /// Waits for a call and answers it with `fault`.
+    pub(crate) async fn refuse(&mut self, fault: Fault) {
+        let FromClient::Req { call, .. } = self.frame_of_client().await else {
+            panic!("no REQ");
+        };
+        self.answer(&FromNode::Err { call, fault }).await;
+    }
+}
+
+/// Dials one pipe, once.
+#[derive(Debug)]
+pub(crate) struct Pipe(Mutex<Option<DuplexStream>>);
+
+impl Pipe {
+    pub(crate) fn new(io: DuplexStream) -> Self {
+        Self(Mutex::new(Some(io)))
+    }
+}
+
+impl Dial for Pipe {
+    fn dial(&self) -> Dialling<'_> {
+        let io = self.0.lock().unwrap().take();
+        Box::pin(async move {
+            let io = io.ok_or(std::io::ErrorKind::NotConnected)?;
+            Ok(Box::new(io) as Box<dyn Io>)
+        })
+    }
+
+    fn name(&self) -> String {
+        "pipe".to_owned()
     }
 }
 
