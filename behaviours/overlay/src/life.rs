@@ -48,6 +48,10 @@ impl Member {
     pub(crate) fn reroot(&mut self, local: &mut Local, root: Contact) {
         if self.root.id == root.id {
             self.root = root;
+            // It came back after a restart: who lost it asks it at once, not at the end of a wait.
+            if self.search.is_some() {
+                self.orphan(local, None);
+            }
             return;
         }
         let was_root = self.is_root(local);
