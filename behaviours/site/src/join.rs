@@ -207,13 +207,12 @@ impl Site {
             self.emit(Event::Contact(contact.clone()));
         }
         self.enter_tree(overlay, &root);
-        // With the root itself: an orphan below a root that restarted asks it at once, not at the
-        // end of a wait that has doubled meanwhile.
-        let members = std::iter::once(root).chain(members).collect();
-        self.emit(Event::Overlay(opus_overlay::Command::Introduce {
-            overlay,
-            members,
-        }));
+        if !members.is_empty() {
+            self.emit(Event::Overlay(opus_overlay::Command::Introduce {
+                overlay,
+                members,
+            }));
+        }
         // The root may have restarted under a standing tree: it hears of us again at once.
         if self.membership(overlay).edges.parent.is_some() {
             self.report_self_soon(now, overlay);
