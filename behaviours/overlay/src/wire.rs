@@ -334,7 +334,7 @@ impl Gossip {
         at_most(self.entries.len(), ENTRIES_MAX, "too many view entries")?;
         for entry in &mut self.entries {
             clamp_rtt(&mut entry.rtt_us);
-            clamp_rtt(&mut entry.direct_us);
+            clamp_direct(&mut entry.direct_us);
             clamp_position(&mut entry.position);
             entry.contact.check()?;
         }
@@ -346,7 +346,7 @@ impl Gossip {
 impl Standing {
     fn check(&mut self) -> Result<(), Malformed> {
         clamp_position(&mut self.position);
-        clamp_rtt(&mut self.direct_us);
+        clamp_direct(&mut self.direct_us);
         clamp_delay(&mut self.delay_us);
         at_most(self.path.len(), HOPS_MAX, "path too long")?;
         check_hint(&self.hint)
@@ -395,7 +395,7 @@ impl Down {
 impl Up {
     fn check(&mut self) {
         clamp_slack(&mut self.slack_us);
-        clamp_rtt(&mut self.direct_us);
+        clamp_direct(&mut self.direct_us);
         self.rtt_us = self.rtt_us.min(RTT_US_MAX);
         clamp_position(&mut self.position);
         self.sums.clamp();
@@ -433,6 +433,11 @@ fn check_hint(hint: &Hint) -> Result<(), Malformed> {
 
 fn clamp_rtt(rtt_us: &mut Option<u32>) {
     *rtt_us = rtt_us.map(|rtt| rtt.clamp(1, RTT_US_MAX));
+}
+
+/// Of the root itself it is zero.
+fn clamp_direct(direct_us: &mut Option<u32>) {
+    *direct_us = direct_us.map(|direct| direct.min(RTT_US_MAX));
 }
 
 fn clamp_delay(delay_us: &mut u32) {
