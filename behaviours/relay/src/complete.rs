@@ -80,6 +80,8 @@ pub(crate) struct Complete {
     pub(crate) cursors: Vec<Cursor>,
     pub(crate) ups: Vec<Up>,
     pub(crate) told: Told,
+    /// Without a position: the earliest start that a parent promised; the next one must keep it.
+    pub(crate) promised: Option<u64>,
     /// The gap timer is set.
     pub(crate) gap_set: bool,
     /// A digest is due when the gap timer fires, hole or not.
@@ -101,6 +103,7 @@ impl Complete {
             cursors: Vec::new(),
             ups: Vec::new(),
             told: Told::default(),
+            promised: None,
             gap_set: false,
             asked: false,
             role: Role::Relay,
@@ -178,20 +181,24 @@ impl Complete {
         entry.genuine
     }
 
-    /// The first frame: the flow begins where the parent says, if `seq` agrees with it.
+    /// The first frame: the flow begins where the parent says, or where an earlier one promised or
+    /// somebody here wishes if that is before; what the parent cannot give is skipped later.
     fn open_at(&mut self, ctx: &mut Ctx<'_>, from: PeerIndex, seq: u64) -> bool {
         let up = self.ups.iter().find(|up| up.peer == from);
-        let Some(start) = up.and_then(|up| up.start) else {
+        let Some(told) = up.and_then(|up| up.start) else {
             return false;
         };
-        let fits = seq
-            .checked_sub(start)
-            .is_some_and(|ahead| ahead < slots_max(ctx) as u64);
-        if fits {
+        let slots = slots_max(ctx) as u64;
+        let fits = |start: &u64| seq.checked_sub(*start).is_some_and(|ahead| ahead < slots);
+        let wish = self
+            .wish()
+            .filter(|wish| epoch(*wish) == epoch(told) && fits(wish));
+        let start = told.min(wish.unwrap_or(told));
+        if fits(&start) {
             self.open(start);
             self.want_tops(ctx);
         }
-        fits
+        fits(&start)
     }
 
     /// Gives the flow its position.

@@ -526,17 +526,11 @@ impl Forward {
     fn on_digest(&mut self, now: Time, at: FlowRef, peer: PeerIndex, frame: &Bytes) -> Verdict {
         let state = self.peers.get(peer);
         let from = state.id;
-        let digest = Digest::decode(&frame[BODY_BYTES..]);
-        let told = digest
-            .as_ref()
-            .map(|digest| digest.hop_seen.map(|seen| state.hop_told(seen)));
-        let (Some(digest), Some(told)) = (digest, told) else {
+        let Some(digest) = Digest::decode(&frame[BODY_BYTES..]) else {
             return self.offence(from, Offence::Malformed);
         };
         // Not yet anything seen: all that was written may be on its way.
-        let Some(hop_told) = told.unwrap_or(Some(0)) else {
-            return self.offence(from, Offence::Protocol);
-        };
+        let hop_told = digest.hop_seen.map_or(0, |seen| state.hop_told(seen));
         let verdict = self.with_slot(now, at.overlay, |overlay, ctx| {
             overlay.on_digest(ctx, at, peer, &digest, hop_told)
         });

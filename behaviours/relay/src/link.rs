@@ -43,7 +43,7 @@ pub(crate) struct Link {
     pub(crate) presence: Presence,
     /// Where it begins if it has no position: ours when it became our child.
     pub(crate) start: Option<u64>,
-    /// Where it would like to begin, or is, while we have no position.
+    /// Where it is, or would like to begin, as far as it told.
     pub(crate) wish: Option<u64>,
     /// Its first missing sequence.
     base: u64,
@@ -177,7 +177,7 @@ impl Link {
             Some(_) => digest.ack,
             None => base.saturating_sub(1),
         };
-        if ack > self.ack {
+        if ack > self.ack || before == Standing::Cut {
             self.progressed = now;
         }
         self.ack = ack;
@@ -260,6 +260,11 @@ impl Link {
             *state = hop;
         }
         self.resend.pop_front();
+    }
+
+    /// Whether it has yet to tell us where it stands, or that it knows where it begins.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.standing != Standing::Confirmed || self.wish.is_none()
     }
 
     /// Whether frames up to before `end` are not acknowledged.

@@ -46,7 +46,8 @@ pub(crate) struct Peer {
     pub(crate) ready: VecDeque<FlowRef>,
     /// The driver knows that something waits.
     woken: bool,
-    stray_since: Option<Time>,
+    /// Since when frames came that fit no edge, and the last one.
+    stray: Option<(Time, Time)>,
     clock: Clock,
     /// Edges of overlays that name it.
     pub(crate) edges: u32,
@@ -64,7 +65,7 @@ impl Peer {
             control: VecDeque::new(),
             ready: VecDeque::new(),
             woken: false,
-            stray_since: None,
+            stray: None,
             clock: Clock::default(),
             edges: 0,
         }
@@ -93,22 +94,26 @@ impl Peer {
         self.hop_out
     }
 
-    /// The frame count that the low half `seen`, told by the peer, means; `None`: not yet written.
-    pub(crate) fn hop_told(&self, seen: u32) -> Option<u64> {
+    /// The frame count that the low half `seen`, told by the peer, means. 0, nothing, if it was not
+    /// written yet: the peer made it up, or remembers an earlier channel.
+    pub(crate) fn hop_told(&self, seen: u32) -> u64 {
         let back = u64::from(low(self.hop_out).wrapping_sub(seen));
-        // Half of the range back is more than any channel holds: the peer made it up.
-        (back < 1 << 31).then(|| self.hop_out.saturating_sub(back))
+        // Half of the range back is more than any channel holds.
+        if back < 1 << 31 {
+            self.hop_out.saturating_sub(back)
+        } else {
+            0
+        }
     }
 
-    /// A frame that fits no edge. True if that has gone on for longer than an honest peer needs to
-    /// learn of a changed edge.
+    /// A frame that fits no edge. True if such frames have come without a pause for longer than an
+    /// honest peer needs to learn of a changed edge.
     pub(crate) fn is_stray_for(&mut self, now: Time, grace: Duration) -> bool {
-        let since = *self.stray_since.get_or_insert(now);
-        let age = now - since;
-        if age > grace {
-            self.stray_since = Some(now);
-        }
-        age > grace && age <= grace * 3
+        let (since, last) = self.stray.unwrap_or((now, now));
+        let since = if now - last > grace / 2 { now } else { since };
+        let is_long = now - since > grace;
+        self.stray = Some((if is_long { now } else { since }, now));
+        is_long
     }
 
     pub(crate) fn has_work(&self) -> bool {
@@ -272,7 +277,7 @@ impl Peers {
     pub(crate) fn hold(&mut self, at: PeerIndex) {
         let peer = self.get_mut(at);
         peer.edges += 1;
-        peer.stray_since = None;
+        peer.stray = None;
     }
 
     /// Takes an edge away.
@@ -374,9 +379,9 @@ mod tests {
     fn a_hop_sequence_that_was_never_written_is_not_believed() {
         let mut peer = Peer::new(NodeId::from_index(1), &Config::default());
         peer.hop_out = (1 << 32) + 5;
-        assert_eq!(peer.hop_told(3), Some((1 << 32) + 3));
-        assert_eq!(peer.hop_told(u32::MAX), Some((1 << 32) - 1));
-        assert_eq!(peer.hop_told(6), None);
+        assert_eq!(peer.hop_told(3), (1 << 32) + 3);
+        assert_eq!(peer.hop_told(u32::MAX), (1 << 32) - 1);
+        assert_eq!(peer.hop_told(6), 0);
     }
 
     #[test]

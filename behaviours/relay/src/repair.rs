@@ -73,6 +73,11 @@ impl Complete {
         up.unanswered = 0;
         up.segments = top.segments;
         up.start = top.start.or(up.start);
+        let promised = self.promised.into_iter().chain(top.start).min();
+        if self.ring.position().is_none() && self.promised != promised {
+            self.promised = promised;
+            self.want_tops(ctx);
+        }
         if header.flags & FLAG_ACK_NOW != 0 {
             // After the time for reordering: what is missing then is missing.
             self.asked = true;
@@ -128,10 +133,10 @@ impl Complete {
     }
 
     /// The earliest sequence that anybody here or below asks for while we have no position.
-    fn wish(&self) -> Option<u64> {
+    pub(crate) fn wish(&self) -> Option<u64> {
         let links = self.links.iter().filter_map(|link| link.wish);
         let cursors = self.cursors.iter().filter_map(|cursor| cursor.next);
-        links.chain(cursors).min()
+        links.chain(cursors).chain(self.promised).min()
     }
 
     /// Names of the nodes below that have told us where they stand, children first.
@@ -181,12 +186,13 @@ impl Complete {
         };
         link.top_wanted = false;
         link.stable_told = self.stable;
-        let asks = link.standing != Standing::Confirmed
-            || link.is_behind(&self.ring)
-            || link.stable_seen < self.stable;
+        let asks = link.is_unsure() || link.is_behind(&self.ring) || link.stable_seen < self.stable;
         let top = Top {
             stable: self.stable,
-            start: self.ring.position().and(link.start),
+            start: link
+                .start
+                .filter(|_| self.ring.position().is_some())
+                .or(self.promised),
             segments: self.ring.segments(),
         };
         let control = Control {
@@ -296,9 +302,9 @@ impl Complete {
                 ctx.out.tell(Event::SlowBranch { overlay, child });
             }
             let link = &self.links[index];
-            let unsure =
-                link.standing != Standing::Confirmed || behind || link.stable_seen < self.stable;
-            if unsure && link.standing != Standing::Cut && self.ring.position().is_some() {
+            let unsure = link.is_unsure() || behind || link.stable_seen < self.stable;
+            let knows = self.ring.position().or(self.promised).is_some();
+            if unsure && link.standing != Standing::Cut && knows {
                 busy |= ctx.peers.get(peer).up || behind;
                 self.want_top(ctx, index);
             }
@@ -351,7 +357,7 @@ impl Complete {
                 link.top_wanted = false;
             }
         }
-        let start = self.ring.position();
+        let start = self.ring.position().or(self.promised);
         for &(id, peer) in downs {
             match self.links.iter_mut().find(|link| link.id == id) {
                 Some(link) if link.peer().is_none() => link.revive(ctx.now, peer),

@@ -203,6 +203,12 @@ impl Net {
         }
     }
 
+    /// Connects two nodes and notes the edge; [`Self::edges`] tells each node.
+    pub(crate) fn set_parent(&mut self, child: usize, parent: usize) {
+        self.parents[child] = Some(parent);
+        self.connect(child, parent);
+    }
+
     pub(crate) fn edges(&mut self, node: usize) {
         let is_alive = |other: &usize| self.nodes[*other].alive;
         let parent = self.parents[node].filter(is_alive).map(id);
@@ -226,6 +232,11 @@ impl Net {
             let both = self.nodes[node].alive && self.nodes[peer].alive;
             if both && !self.nodes[node].forward.is_up(id(peer)) {
                 self.nodes[node].forward.link_up(self.now, id(peer));
+                let told = Command::Delay {
+                    peer: id(peer),
+                    one_way: self.faults.delay,
+                };
+                self.nodes[node].forward.command(self.now, told);
                 self.drain(node);
             }
         }
