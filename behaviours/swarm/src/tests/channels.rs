@@ -131,21 +131,19 @@ async fn two_connections_are_one_channel_and_the_second_takes_over() {
     b.swarm
         .until("there are two", async || b.swarm.connections().await == 2)
         .await;
+    a.command(Command::Dial(b.id())).await;
     a.plane.send(b.id(), [frame(0)]);
     b.plane.send(a.id(), [frame(0)]);
     until_received(&b, 1).await;
     until_received(&a, 1).await;
-    let used = a.used_connection(b.id()).await;
-    assert!(
-        a.swarm
-            .with(move |swarm| swarm.close_connection(used))
-            .await
-    );
     let downs = |node: &Node| {
         let state = node.plane.state();
         state.channels.iter().filter(|(_, up)| !up).count()
     };
     let (a_downs, b_downs) = (downs(&a), downs(&b));
+    let used = a.used_connection(b.id()).await;
+    let close = move |swarm: &mut libp2p::Swarm<_>| swarm.close_connection(used);
+    assert!(a.swarm.with(close).await);
     a.swarm
         .until("a is told", async || downs(&a) > a_downs)
         .await;

@@ -335,7 +335,7 @@ async fn an_own_message_beyond_the_limit_is_not_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn frames_of_a_hostile_peer_do_not_touch_its_messages() {
-    let (node, mut hostile) = Hostile::and_node(NEITHER, Accepts::AndHolds).await;
+    let (node, mut hostile) = Hostile::and_node(FRAMES, Accepts::AndHolds).await;
     let _bad = hostile.write(&node, FRAMES, &[0xff; 100]).await;
     let body = codec::encode(&message(5));
     let bytes = [&u32::try_from(body.len()).unwrap().to_be_bytes(), &body[..]].concat();
