@@ -569,7 +569,7 @@ impl Forward {
         while out.len() < budget {
             let peer = self.peers.get_mut(at);
             let Some(item) = peer.timed.pop() else { return };
-            if now + peer.delay >= item.expires {
+            if !item.fits(now, peer.delay) {
                 self.on_expired(&item.frame);
                 continue;
             }

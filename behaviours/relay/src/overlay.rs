@@ -541,11 +541,8 @@ impl Overlay {
             }
             Some(Flow::Timed(flow)) => {
                 let left = Duration::from_micros(u64::from(header.left) * LEFT_UNIT_US);
-                let item = Queued {
-                    frame,
-                    expires: ctx.now + flow.clamp(left).saturating_sub(transit),
-                    hop_limit: header.hop_limit - 1,
-                };
+                let expires = ctx.now + flow.clamp(left).saturating_sub(transit);
+                let item = Queued::new(ctx.now, frame, expires, header.hop_limit - 1);
                 flow.on_data(ctx, from, header, item, &self.neighbours, &mut self.sinks)
             }
             None => Verdict::Dropped,

@@ -1,6 +1,9 @@
 //! Timed frames that wait for one neighbour: bounded, and what no longer fits goes first.
+//!
+//! A frame waits for a quarter of the time it has left when it comes, no longer: a queue in which
+//! frames grow old until their deadline would only send frames that are late two hops further.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use opus_core::Time;
@@ -14,11 +17,28 @@ pub(crate) struct Queued {
     pub(crate) frame: Bytes,
     /// When it is useless, by our clock.
     pub(crate) expires: Time,
+    /// When it must have left this node.
+    pub(crate) leaves_by: Time,
     /// Hops left, for the copy.
     pub(crate) hop_limit: u8,
 }
 
 impl Queued {
+    /// A frame that came at `now` and is useless at `expires`.
+    pub(crate) fn new(now: Time, frame: Bytes, expires: Time, hop_limit: u8) -> Self {
+        Self {
+            frame,
+            expires,
+            leaves_by: now + (expires - now) / 4,
+            hop_limit,
+        }
+    }
+
+    /// Whether it can be sent at `now` over a link of `delay`.
+    pub(crate) fn fits(&self, now: Time, delay: Duration) -> bool {
+        now <= self.leaves_by && now + delay < self.expires
+    }
+
     /// Time left at `now`, 10 us.
     pub(crate) fn left(&self, now: Time) -> u32 {
         left_units(now, self.expires)
@@ -39,8 +59,8 @@ pub(crate) struct Queue {
     bytes_max: usize,
     frames: VecDeque<Queued>,
     bytes: usize,
-    /// No frame here expires before: spares most scans of a full queue.
-    expires_min: Time,
+    /// No frame here must have left before: spares most scans of a full queue.
+    leaves_min: Time,
 }
 
 impl Queue {
@@ -50,7 +70,7 @@ impl Queue {
             bytes_max,
             frames: VecDeque::new(),
             bytes: 0,
-            expires_min: Time::MAX,
+            leaves_min: Time::MAX,
         }
     }
 
@@ -58,7 +78,7 @@ impl Queue {
     pub(crate) fn push(&mut self, now: Time, item: Queued) -> u64 {
         let mut dropped = 0;
         let len = item.frame.len();
-        if !self.has_room(len) && self.expires_min <= now {
+        if !self.has_room(len) && self.leaves_min <= now {
             dropped += self.drop_expired(now);
         }
         while !self.has_room(len) {
@@ -69,7 +89,7 @@ impl Queue {
             dropped += 1;
         }
         self.bytes += len;
-        self.expires_min = self.expires_min.min(item.expires);
+        self.leaves_min = self.leaves_min.min(item.leaves_by);
         self.frames.push_back(item);
         dropped
     }
@@ -79,7 +99,7 @@ impl Queue {
         let item = self.frames.pop_front()?;
         self.bytes -= item.frame.len();
         if self.frames.is_empty() {
-            self.expires_min = Time::MAX;
+            self.leaves_min = Time::MAX;
         }
         Some(item)
     }
@@ -99,7 +119,7 @@ impl Queue {
     pub(crate) fn clear(&mut self) {
         self.frames.clear();
         self.bytes = 0;
-        self.expires_min = Time::MAX;
+        self.leaves_min = Time::MAX;
     }
 
     fn has_room(&self, len: usize) -> bool {
@@ -109,12 +129,12 @@ impl Queue {
 
     fn drop_expired(&mut self, now: Time) -> u64 {
         let before = self.frames.len();
-        self.frames.retain(|item| item.expires > now);
+        self.frames.retain(|item| item.leaves_by > now);
         self.bytes = self.frames.iter().map(|item| item.frame.len()).sum();
-        self.expires_min = self
+        self.leaves_min = self
             .frames
             .iter()
-            .map(|item| item.expires)
+            .map(|item| item.leaves_by)
             .min()
             .unwrap_or(Time::MAX);
         (before - self.frames.len()) as u64
@@ -126,11 +146,7 @@ mod tests {
     use super::*;
 
     fn item(expires: u64, byte: u8) -> Queued {
-        Queued {
-            frame: Bytes::from(vec![byte; 100]),
-            expires: Time(expires),
-            hop_limit: 1,
-        }
+        Queued::new(Time(0), Bytes::from(vec![byte; 100]), Time(4 * expires), 1)
     }
 
     fn rest(queue: &mut Queue) -> Vec<u8> {

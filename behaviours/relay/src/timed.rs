@@ -148,7 +148,7 @@ impl Timed {
                 continue;
             }
             let peer = ctx.peers.get_mut(target);
-            if !peer.up || ctx.now + peer.delay >= item.expires {
+            if !peer.up || !item.fits(ctx.now, peer.delay) {
                 self.stats.dropped += 1;
                 continue;
             }
@@ -268,11 +268,7 @@ impl Timed {
             let frame = sealed(&ctx.key, &header, payload);
             self.stats.bytes += payload.len() as u64;
             self.give(ctx, seq, &frame, sinks);
-            let item = Queued {
-                frame,
-                expires,
-                hop_limit: ctx.config.hops_max,
-            };
+            let item = Queued::new(ctx.now, frame, expires, ctx.config.hops_max);
             self.spread(ctx, None, &item, targets);
         }
         self.stats.offered += n as u64;

@@ -100,7 +100,7 @@ fn genuine(class: Class, count: u64) -> Vec<Bytes> {
     for n in 0..count {
         source
             .send(now, OVERLAY, 0, &[payload(n)], false, true)
-            .unwrap();
+            .expect("the window takes it");
     }
     frames.extend(fetch(&mut source, now, 1));
     frames
@@ -112,14 +112,14 @@ fn fetch(forward: &mut Forward, now: Time, peer: usize) -> Vec<Bytes> {
     let mut rest = out.freeze();
     let mut frames = Vec::new();
     while !rest.is_empty() {
-        let len = u32::from_le_bytes(rest[..4].try_into().unwrap()) as usize;
+        let len = u32::from_le_bytes(rest[..4].try_into().expect("four bytes")) as usize;
         frames.push(rest.split_to(4 + len).slice(4..));
     }
     frames
 }
 
 fn data(frames: &[Bytes]) -> Vec<Bytes> {
-    let is_data = |frame: &&Bytes| Header::read(frame).unwrap().kind == Kind::Data;
+    let is_data = |frame: &&Bytes| Header::read(frame).is_ok_and(|h| h.kind == Kind::Data);
     frames.iter().filter(is_data).cloned().collect()
 }
 

@@ -7,10 +7,7 @@
     reason = "each test binary uses another part of the driver"
 )]
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use opus_core::{NodeId, OverlayId, Rng, Seed, Time};
@@ -40,6 +37,9 @@ pub(crate) const CALM: Faults = Faults {
     copies: 0.0,
 };
 
+/// A link with a rate takes no more than this ahead: what a socket buffers.
+const BUFFERED: Duration = Duration::from_millis(10);
+
 enum Ev {
     Frame {
         from: usize,
@@ -47,6 +47,8 @@ enum Ev {
         life: (u32, u32),
         frame: Bytes,
     },
+    /// The socket takes more.
+    Writable { from: usize, to: usize },
 }
 
 pub(crate) struct Node {
@@ -73,7 +75,6 @@ pub(crate) struct Net {
     counter: u64,
     last: BTreeMap<(usize, usize), Time>,
     busy: BTreeMap<(usize, usize), Time>,
-    backlog: BTreeMap<(usize, usize), VecDeque<Time>>,
     rng: Rng,
     parents: Vec<Option<usize>>,
     pub(crate) bytes_sent: u64,
@@ -116,7 +117,6 @@ impl Net {
             counter: 0,
             last: BTreeMap::new(),
             busy: BTreeMap::new(),
-            backlog: BTreeMap::new(),
             rng: Seed::new(opus_core::testing::test_seed(seed))
                 .derive("net", 0)
                 .rng(),
@@ -317,17 +317,18 @@ impl Net {
     }
 
     fn deliver_frame(&mut self) {
-        let Some((
-            _,
-            Ev::Frame {
-                from,
-                to,
-                life,
-                frame,
-            },
-        )) = self.queue.pop_first()
-        else {
-            return;
+        let (from, to, life, frame) = match self.queue.pop_first() {
+            Some((
+                _,
+                Ev::Frame {
+                    from,
+                    to,
+                    life,
+                    frame,
+                },
+            )) => (from, to, life, frame),
+            Some((_, Ev::Writable { from, to })) => return self.fetch(from, to),
+            None => return,
         };
         let whole = self.nodes[to].alive && (self.nodes[from].life, self.nodes[to].life) == life;
         if !whole || !self.nodes[to].forward.is_up(id(from)) {
@@ -384,10 +385,18 @@ impl Net {
 
     fn fetch(&mut self, from: usize, to: usize) {
         loop {
+            let busy = self.busy.get(&(from, to)).copied().unwrap_or_default();
+            if busy - self.now > BUFFERED {
+                self.counter += 1;
+                let at = self.now + BUFFERED;
+                let writable = Ev::Writable { from, to };
+                self.queue.insert((at, self.counter), writable);
+                break;
+            }
             let mut out = BytesMut::new();
-            let more = self.nodes[from]
-                .forward
-                .poll_send(self.now, id(to), &mut out, 16 << 10);
+            let budget = if self.rate.is_some() { 256 } else { 16 << 10 };
+            let forward = &mut self.nodes[from].forward;
+            let more = forward.poll_send(self.now, id(to), &mut out, budget);
             let mut rest = out.freeze();
             while !rest.is_empty() {
                 let len = u32::from_le_bytes(rest[..4].try_into().expect("four bytes")) as usize;
