@@ -108,9 +108,8 @@ impl CallError {
     /// The node's fault, if it is one.
     pub fn fault(&self) -> Option<&Fault> {
         match self {
-            Self::Fault(fault) => Some(fault),
+            Self::Fault(fault) | Self::Connect(ConnectError::Refused(fault)) => Some(fault),
             Self::Lost(fault) => fault.as_ref(),
-            Self::Connect(ConnectError::Refused(fault)) => Some(fault),
             Self::Connect(_) | Self::Malformed(_) => None,
         }
     }
@@ -192,7 +191,7 @@ impl Client {
     /// Opens a stream. A refusal comes from [`Items::next`].
     pub async fn watch<M: Watch>(&self, params: &M) -> Result<Items<M::Item>, CallError> {
         let link = self.link().await?;
-        let items = watch_on(&link, params).await?;
+        let items = watch_on(&link, params)?;
         Ok(items.keeping(self.clone()))
     }
 
@@ -205,7 +204,7 @@ impl Client {
     /// Opens a stream by name with encoded params (a map): for tools.
     pub async fn watch_raw(&self, method: &str, params: Raw) -> Result<Items<Raw>, CallError> {
         let link = self.link().await?;
-        let opened = open_on(&link, named(method), params).await?;
+        let opened = open_on(&link, named(method), params)?;
         let items = Items::new(link, opened, |item| Ok(Raw(item.clone())));
         Ok(items.keeping(self.clone()))
     }
@@ -268,12 +267,12 @@ async fn call_on<M: Call>(
     Ok(M::Answer::read(&result.0)?)
 }
 
-async fn watch_on<M: Watch>(link: &Arc<Link>, params: &M) -> Result<Items<M::Item>, CallError> {
-    let opened = open_on(link, Named::Known(M::METHOD), encoded(params, None)).await?;
+fn watch_on<M: Watch>(link: &Arc<Link>, params: &M) -> Result<Items<M::Item>, CallError> {
+    let opened = open_on(link, Named::Known(M::METHOD), encoded(params, None))?;
     Ok(Items::new(Arc::clone(link), opened, M::Item::read))
 }
 
-async fn open_on(link: &Arc<Link>, method: Named, params: Raw) -> Result<Opened, CallError> {
+fn open_on(link: &Arc<Link>, method: Named, params: Raw) -> Result<Opened, CallError> {
     let asked = common(&params.0).ok().and_then(|common| common.credit);
     let most = u32::try_from(link.welcome.limits.credit).unwrap_or(u32::MAX);
     let window = asked

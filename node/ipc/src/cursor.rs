@@ -106,16 +106,16 @@ pub(crate) fn head(out: &mut BytesMut, major: u8, value: u64) {
         if small < 24 {
             out.put_u8(major | small);
         } else {
-            out.put_slice(&[major | 24, small]);
+            out.put_slice(&[major | 0x18, small]);
         }
     } else if let Ok(value) = u16::try_from(value) {
-        out.put_u8(major | 25);
+        out.put_u8(major | 0x19);
         out.put_u16(value);
     } else if let Ok(value) = u32::try_from(value) {
-        out.put_u8(major | 26);
+        out.put_u8(major | 0x1a);
         out.put_u32(value);
     } else {
-        out.put_u8(major | 27);
+        out.put_u8(major | 0x1b);
         out.put_u64(value);
     }
 }

@@ -41,7 +41,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// The bytes of `00ff`, if it is of that form.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || text.len() % 2 != 0 {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
     }
     let pair = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).ok();
@@ -73,7 +73,7 @@ fn from_cbor(value: Cbor) -> Result<Value, Malformed> {
             }
             Value::Object(map)
         }
-        _ => return Err(Malformed::Invalid("a kind of value that JSON has not")),
+        Cbor::Tag(..) | _ => return Err(Malformed::Invalid("a kind of value that JSON has not")),
     })
 }
 
@@ -97,18 +97,19 @@ fn to_cbor(value: &Value) -> Result<Cbor, Malformed> {
             let items: Result<_, _> = items.iter().map(to_cbor).collect();
             Cbor::Array(items?)
         }
-        Value::Object(map) => match (map.len(), map.get(HEX)) {
-            (1, Some(Value::String(text))) => {
-                Cbor::Bytes(unhex(text).ok_or(Malformed::Invalid("hex of an even length"))?)
+        Value::Object(map) => {
+            if let (1, Some(Value::String(text))) = (map.len(), map.get(HEX)) {
+                let bytes = unhex(text);
+                return bytes
+                    .map(Cbor::Bytes)
+                    .ok_or(Malformed::Invalid("hex that is none"));
             }
-            _ => {
-                let entry = |(key, value): (&String, &Value)| {
-                    to_cbor(value).map(|value| (Cbor::Text(key.clone()), value))
-                };
-                let entries: Result<_, _> = map.iter().map(entry).collect();
-                Cbor::Map(entries?)
-            }
-        },
+            let entry = |(key, value): (&String, &Value)| {
+                to_cbor(value).map(|value| (Cbor::Text(key.clone()), value))
+            };
+            let entries: Result<_, _> = map.iter().map(entry).collect();
+            Cbor::Map(entries?)
+        }
     })
 }
 

@@ -212,13 +212,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let read = self.inner.read_buf(&mut self.buffer);
         let count = match self.due {
             None => read.await?,
-            Some(due) => match timeout_at(due, read).await {
-                Ok(count) => count?,
-                Err(_) => {
-                    let late = "a started frame is complete within 30 s";
-                    return Err(Refusal::new(Code::Deadline, late).into());
-                }
-            },
+            Some(due) => {
+                let late = "a started frame is complete within 30 s";
+                let late = |_| Refusal::new(Code::Deadline, late);
+                timeout_at(due, read).await.map_err(late)??
+            }
         };
         self.adapt(count, spare);
         match count {

@@ -82,7 +82,7 @@ impl Attachment {
     /// Watches the members.
     pub async fn members(&self) -> Result<Items<MemberItem>, CallError> {
         let (link, att) = self.att().await?;
-        let items = watch_on(&link, &MembershipWatch { att }).await?;
+        let items = watch_on(&link, &MembershipWatch { att })?;
         Ok(items.keeping(self.client.clone()))
     }
 
@@ -174,7 +174,7 @@ impl Frames<'_> {
             flow: self.flow,
             credit: Some(u64::from(self.credit)),
         };
-        watch_on(&link, &params).await
+        watch_on(&link, &params)
     }
 
     /// Notes where to go on. Within one flow, what came before is left out.

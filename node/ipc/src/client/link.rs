@@ -122,19 +122,19 @@ impl Link {
     }
 
     /// Ends the connection; whoever waits learns that it is lost.
-    pub(super) fn close(&self, fault: Option<Fault>) {
+    pub(super) fn close(&self, fault: Option<&Fault>) {
         let mut state = self.state();
         if state.closed {
             return;
         }
         state.closed = true;
-        state.fault.clone_from(&fault);
+        state.fault = fault.cloned();
         let calls = std::mem::take(&mut state.calls);
         drop(state);
         for waiting in calls.into_values() {
             // A stream learns of it by the end of its channel.
             if let Waiting::Call { answer, .. } = waiting {
-                tell(answer, Err(CallError::Lost(fault.clone())));
+                tell(answer, Err(CallError::Lost(fault.cloned())));
             }
         }
         self.writer.notify_one();
@@ -240,7 +240,7 @@ impl Link {
                 Err(ReadError::Closed | ReadError::Io(_)) => return self.close(None),
             };
             if let Err(refusal) = heard {
-                return self.close(Some(refusal.into()));
+                return self.close(Some(&refusal.into()));
             }
         }
     }
@@ -249,7 +249,7 @@ impl Link {
     fn hear(&self, frame: FromNode) -> Result<(), Refusal> {
         match frame {
             FromNode::Res { call, result } => self.answer(call, Ok(result)),
-            FromNode::Err { call: 0, fault } => self.close(Some(fault)),
+            FromNode::Err { call: 0, fault } => self.close(Some(&fault)),
             FromNode::Err { call, fault } => self.answer(call, Err(fault)),
             FromNode::Item { call, item } => return self.item(call, item),
             FromNode::End { call, end } => self.end(call, end),
@@ -312,11 +312,11 @@ impl Link {
                 self.writer.notified().await;
                 continue;
             }
-            let wrote = tokio::select! {
-                wrote = write.write_all(&chunk) => wrote,
+            let done = tokio::select! {
+                done = write.write_all(&chunk) => done,
                 () = self.wait_closed() => break,
             };
-            if wrote.is_err() {
+            if done.is_err() {
                 // The reader may still find the node's reason.
                 break;
             }

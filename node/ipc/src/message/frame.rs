@@ -421,11 +421,11 @@ impl FromNode {
                 put(out, welcome);
             }),
             Self::Res { call, result } => {
-                answer(out, RES, *call, |out| out.extend_from_slice(&result.0))
+                answer(out, RES, *call, |out| out.extend_from_slice(&result.0));
             }
             Self::Err { call, fault } => answer(out, ERR, *call, |out| put(out, fault)),
             Self::Item { call, item } => {
-                answer(out, ITEM, *call, |out| out.extend_from_slice(&item.0))
+                answer(out, ITEM, *call, |out| out.extend_from_slice(&item.0));
             }
             Self::End { call, end } => answer(out, END, *call, |out| put(out, end)),
             Self::Goaway(goaway) => framed(out, |out| {
@@ -479,7 +479,9 @@ pub(crate) fn common(params: &[u8]) -> Result<Common, &'static str> {
         match cursor.text().ok_or("a key is a text")? {
             DEADLINE => common.deadline_ms = Some(cursor.uint().ok_or("deadline_ms is a number")?),
             "credit" => common.credit = Some(cursor.uint().ok_or("credit is a number")?),
-            _ => drop(cursor.item().ok_or("params are cut")?),
+            _ => {
+                cursor.item().ok_or("params are cut")?;
+            }
         }
     }
     Ok(common)

@@ -191,12 +191,12 @@ async fn send<W: AsyncWrite + Unpin>(shared: &Arc<Shared>, write: &mut W, chunk:
     let limit = Duration::from_millis(shared.config.stuck_ms_max);
     let mut closing = pin!(shared.closing.notified());
     while !chunk.is_empty() {
-        let wrote = tokio::select! {
+        let done = tokio::select! {
             biased;
             () = &mut closing => return,
-            wrote = timeout(limit, write.write(chunk)) => wrote,
+            done = timeout(limit, write.write(chunk)) => done,
         };
-        match wrote {
+        match done {
             Ok(Ok(0)) => return shared.close(Closing::Now),
             Ok(Ok(count)) => {
                 chunk.advance(count);

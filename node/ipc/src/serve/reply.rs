@@ -32,6 +32,7 @@ impl<T: Body> Reply<T> {
     }
 
     /// Ends the call with a fault.
+    #[expect(clippy::needless_pass_by_value, reason = "a fault is made to be sent")]
     pub fn err(self, fault: Fault) {
         self.ticket.err(&fault);
     }

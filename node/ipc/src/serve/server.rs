@@ -46,7 +46,7 @@ struct Inner {
 struct Places {
     taken: usize,
     /// Connections per user that is not admin.
-    per_user: BTreeMap<Option<u32>, usize>,
+    per_user: BTreeMap<User, usize>,
     open: BTreeMap<u64, Weak<Shared>>,
     going: Option<Goaway>,
 }
@@ -118,6 +118,7 @@ impl Server {
 
     /// Accepts connections for ever, each with the role of its kernel credentials.
     #[cfg(unix)]
+    #[expect(clippy::infinite_loop, reason = "until its task is dropped")]
     pub async fn accept(&self, listener: tokio::net::UnixListener, roles: Roles) {
         loop {
             match listener.accept().await {
@@ -194,9 +195,9 @@ impl Server {
             let msg = format!("{connections_max} connections are open");
             return Err(Refusal::new(Code::Busy, msg));
         }
-        let user = (peer.role != Role::Admin).then_some(peer.uid);
-        if let Some(uid) = user {
-            let count = places.per_user.entry(uid).or_default();
+        let user = (peer.role != Role::Admin).then_some(User { uid: peer.uid });
+        if let Some(user) = user {
+            let count = places.per_user.entry(user).or_default();
             if *count >= connections_per_user_max {
                 let msg = format!("{connections_per_user_max} connections of this user are open");
                 return Err(Refusal::new(Code::Busy, msg));
@@ -285,11 +286,18 @@ impl Server {
     }
 }
 
+/// A user; those whom the transport does not tell are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct User {
+    uid: Option<u32>,
+}
+
 /// A place among the connections; free again when dropped.
 struct Place {
     server: Server,
     id: u64,
-    user: Option<Option<u32>>,
+    /// Whom it counts against, unless an admin.
+    user: Option<User>,
 }
 
 impl Drop for Place {
@@ -297,13 +305,13 @@ impl Drop for Place {
         let mut places = self.server.places();
         places.taken -= 1;
         places.open.remove(&self.id);
-        if let Some(uid) = self.user {
-            let left = places.per_user.get_mut(&uid).map(|count| {
+        if let Some(user) = self.user {
+            let left = places.per_user.get_mut(&user).map(|count| {
                 *count -= 1;
                 *count
             });
             if left == Some(0) {
-                places.per_user.remove(&uid);
+                places.per_user.remove(&user);
             }
         }
     }

@@ -82,6 +82,7 @@ impl<T: Body> Sink<T> {
     }
 
     /// Ends the call by ERR: for parameters that the service refuses.
+    #[expect(clippy::needless_pass_by_value, reason = "a fault is made to be sent")]
     pub fn err(self, fault: Fault) {
         self.ticket.err(&fault);
     }

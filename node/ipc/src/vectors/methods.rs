@@ -74,19 +74,19 @@ impl Of {
             method,
             params,
         };
-        let vector = Vector::client(name, self.rule("p"), &frame);
+        let vector = Vector::client(name, Some(self.rule("p")), &frame);
         self.vectors.push(vector);
     }
 
     fn res<T: Serialize>(&mut self, name: &str, call: u32, result: &T) {
         let result = Raw::of(result);
-        let vector = Vector::node(name, self.rule("r"), &FromNode::Res { call, result });
+        let vector = Vector::node(name, Some(self.rule("r")), &FromNode::Res { call, result });
         self.vectors.push(vector);
     }
 
     fn item<T: Serialize>(&mut self, name: &str, call: u32, item: &T) {
         let item = Raw::of(item);
-        let vector = Vector::node(name, self.rule("i"), &FromNode::Item { call, item });
+        let vector = Vector::node(name, Some(self.rule("i")), &FromNode::Item { call, item });
         self.vectors.push(vector);
     }
 
@@ -95,16 +95,13 @@ impl Of {
         self.vectors.push(vector);
     }
 
-    fn rule(&self, part: &str) -> Option<String> {
-        Some(format!("{}.{part}", self.method.name()))
+    fn rule(&self, part: &str) -> String {
+        format!("{}.{part}", self.method.name())
     }
 }
 
-fn frames() -> Vec<Vector> {
-    let mut token = Hello::new("narrow");
-    token.v = vec![1, 2];
-    token.token = Some([9; 32]);
-    let welcome = Welcome {
+fn welcome() -> Welcome {
+    Welcome {
         v: 1,
         node: PEER.to_owned(),
         id: NODE,
@@ -119,7 +116,13 @@ fn frames() -> Vec<Vector> {
             credit: 4_096,
         },
         features: FEATURES.map(str::to_owned).to_vec(),
-    };
+    }
+}
+
+fn frames() -> Vec<Vector> {
+    let mut token = Hello::new("narrow");
+    token.v = vec![1, 2];
+    token.token = Some([9; 32]);
     let version = Fault::new(Code::Version, "this node speaks version 1");
     let early = End {
         code: Some(Code::SlowConsumer),
@@ -136,7 +139,7 @@ fn frames() -> Vec<Vector> {
             &FromClient::Hello(Hello::new("x")),
         ),
         Vector::client("HELLO with a token", None, &FromClient::Hello(token)),
-        Vector::node("WELCOME", None, &FromNode::Welcome(welcome)),
+        Vector::node("WELCOME", None, &FromNode::Welcome(welcome())),
         Vector::node(
             "ERR of the connection",
             None,
@@ -401,7 +404,7 @@ fn app_attach(of: &mut Of) {
         role: As::Sink,
         resume: Some(Resume {
             src: NODE,
-            seq: (3 << 40) | 17,
+            seq: (3 << 40) + 17,
         }),
         ..plain.clone()
     };
@@ -471,7 +474,7 @@ fn frames_send(of: &mut Of) {
         ..one.clone()
     };
     let sent = |attainable| Sent {
-        seq: (1 << 40) | 1,
+        seq: (1 << 40) + 1,
         n: 3,
         attainable,
     };
@@ -513,7 +516,7 @@ fn frames_recv(of: &mut Of) {
     };
     of.req("all flows", 1, &all);
     of.req("one flow with credit", 2, &one);
-    of.item("a frame", 1, &frame((1 << 40) | 1, 0, b"hello"));
+    of.item("a frame", 1, &frame((1 << 40) + 1, 0, b"hello"));
     of.item(
         "repaired, the last, empty",
         2,

@@ -13,7 +13,7 @@ use opus_ipc::{
     client::{CallError, Client, ConnectError},
     json,
     message::*,
-    serve::{Notice, Peer, Roles, Server},
+    serve::{Notice, Peer, Reply, Roles, Server},
 };
 use serde_json::json;
 use tokio::{io::duplex, task::JoinHandle};
@@ -72,14 +72,7 @@ async fn a_call_that_is_dropped_is_cancelled_and_one_that_is_late_ends() {
     assert_eq!(code(&late), Some(Code::Deadline));
     let dropped = tokio::time::timeout(Duration::from_secs(1), client.call(&drain)).await;
     assert!(dropped.is_err());
-    until(|| {
-        desk.parked
-            .lock()
-            .unwrap()
-            .iter()
-            .all(|reply| reply.is_over())
-    })
-    .await;
+    until(|| desk.parked.lock().unwrap().iter().all(Reply::is_over)).await;
     assert_eq!(desk.parked.lock().unwrap().len(), 2);
 }
 
