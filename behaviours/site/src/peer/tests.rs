@@ -183,6 +183,10 @@ struct World {
     rng: Rng,
     overlay: OverlayId,
     nodes: u32,
+    /// Where the source is.
+    source: u32,
+    /// Which life each node is in.
+    boots: BTreeMap<u32, u64>,
     /// First sequence and count of what was sent, by life of the source.
     sent: Vec<Sent>,
 }
@@ -206,6 +210,8 @@ impl World {
             rng,
             overlay: crate::spec::overlay_of("a", &owner_of(&OWNER)),
             nodes,
+            source: 0,
+            boots: BTreeMap::new(),
             sent: Vec::new(),
         };
         for index in 0..nodes {
@@ -229,6 +235,17 @@ impl World {
 
     fn site(&mut self, at: u32, command: Command) {
         self.net.command(node(at), PeerCommand::Site(command));
+    }
+
+    /// Ends a node as `kill -9` does, and starts it again after `secs` with nothing remembered.
+    fn restart(&mut self, at: u32, secs: u64) {
+        self.net.crash(node(at));
+        self.run(secs);
+        let boots = self.boots.entry(at).or_insert(1);
+        *boots += 1;
+        let (boots, seed) = (*boots, self.seed);
+        self.net.insert(node(at), whole(at, boots, &seed));
+        self.bootstrap(at);
     }
 
     fn start_source(&mut self) {
@@ -287,7 +304,7 @@ impl World {
                 .collect();
             let before = self.net.events.len();
             self.net.command(
-                node(0),
+                node(self.source),
                 PeerCommand::Publish {
                     overlay: self.overlay,
                     flow: 0,
@@ -334,7 +351,8 @@ impl World {
     }
 
     fn joined(&self) -> Vec<NodeId> {
-        let members = self.net.machine(node(0)).peer.site().members(self.overlay);
+        let root = self.net.machine(node(self.source));
+        let members = root.peer.site().members(self.overlay);
         let joined = members
             .into_iter()
             .filter(|member| member.state == MemberState::Joined);

@@ -89,11 +89,7 @@ fn a_source_that_restarts_finds_its_sinks_again() {
     let mut world = World::settled(12, 5);
     world.publish(100);
     world.run(5);
-    world.net.crash(node(0));
-    world.run(10);
-    let seed = world.seed;
-    world.net.insert(node(0), whole(0, 2, &seed));
-    world.bootstrap(0);
+    world.restart(0, 10);
     world.run(2);
     world.start_source();
     world.run(15);
@@ -111,21 +107,45 @@ fn a_source_that_restarts_finds_its_sinks_again() {
 fn a_source_may_move_to_another_node_and_the_sinks_follow() {
     let mut world = World::settled(12, 6);
     world.publish(50);
-    world.run(2);
     world.site(0, Command::Detach { att: 1 });
     world.run(1);
     world.site(5, Command::Detach { att: 1 });
+    world.source = 5;
     world.attach(5, Role::Source);
-    world.run(30);
-    let site = world.net.machine(node(5)).peer.site();
-    let joined = site.members(world.overlay);
-    assert_eq!(joined.len(), 10);
-    assert!(
-        joined
-            .iter()
-            .all(|member| member.state == MemberState::Joined),
-        "{joined:?}"
-    );
+    world.run(20);
+    assert_eq!(world.joined().len(), 10);
+    world.publish(50);
+    world.run(5);
+    let sent = world.sequences();
+    for (at, got) in world.delivered() {
+        let due = if at == node(5) {
+            &sent[..50]
+        } else {
+            &sent[..]
+        };
+        assert_eq!(got, due, "{at:?}");
+    }
+}
+
+#[test]
+fn whoever_lives_gets_every_frame_while_others_come_and_go() {
+    let mut world = World::settled(16, 8);
+    for round in 0..6 {
+        let victim = 10 + round;
+        world.publish(50);
+        world.restart(victim, 1);
+        world.publish(50);
+        world.run(1);
+        world.attach(victim, Role::Sink);
+    }
+    world.run(20);
+    assert_eq!(world.joined().len(), 15);
+    let sent = world.sequences();
+    for (at, got) in world.delivered() {
+        if at.index() < 10 {
+            assert_eq!(got, sent, "{at:?}");
+        }
+    }
 }
 
 #[test]
