@@ -159,9 +159,9 @@ impl Member {
         }
         let news = delay_us.abs_diff(self.delay_us) > self.delay_us / NEWS_SHARE;
         self.delay_us = delay_us;
-        if self.violates() {
+        if self.violates() && self.strain == 0 {
             self.hurry(local, 1);
-        } else {
+        } else if !self.violates() {
             self.stuck = false;
             self.strain = 0;
         }
@@ -178,6 +178,7 @@ impl Member {
         }
         self.epoch = epoch;
         self.alpha_milli = down.alpha_milli;
+        self.idle = 0;
         self.hurry(local, local.config.ticks_early);
         true
     }

@@ -388,6 +388,7 @@ impl Member {
         local.timers.clear(Timer::Search(self.overlay));
         self.search = None;
         self.version = self.version.wrapping_add(1);
+        self.idle = 0;
         self.parent = Some(Parent {
             contact,
             rtt_us,

@@ -68,7 +68,7 @@ impl Default for Config {
             view_min: 8,
             view_max: 48,
             view_age_ticks: 12,
-            probes_per_tick: 3,
+            probes_per_tick: 2,
             probes_open_max: 8,
             asks_per_tick: 2,
             rtt_age: Duration::from_secs(600),

@@ -23,6 +23,9 @@ const FRESH_TICKS: u32 = 2;
 const KNOWN_TICKS: u32 = 6;
 /// While early, one random member is measured each tick, later each tenth.
 const RANDOM_EACH: u32 = 10;
+/// So many ticks without a move double the ticks between probes, so many times at most.
+const IDLE_TICKS: u32 = 6;
+const IDLE_DOUBLINGS: u32 = 5;
 /// A violator ticks early; so many ticks in vain double the period.
 const STRAIN_TICKS: u32 = 8;
 /// Own children and strangers that a gossip mentions.
@@ -47,6 +50,7 @@ impl Member {
         let early = self.haste > 0;
         self.haste = self.haste.saturating_sub(1);
         self.ticks = self.ticks.wrapping_add(1);
+        self.idle = self.idle.saturating_add(1);
         if self.violates() {
             self.strain = self.strain.saturating_add(1);
         }
@@ -57,7 +61,7 @@ impl Member {
         self.view.expire(local.now, age);
         let ranked = self.prune(local);
         self.probe(local, &ranked, early);
-        if !self.is_root(local) {
+        if self.parent.is_some() {
             self.gossip(local, &ranked);
         }
         self.asks = local.config.asks_per_tick;
@@ -128,16 +132,11 @@ impl Member {
             hint: gossip.me.hint.clone(),
         };
         self.pool.insert(&mut local.rng, &contact);
+        let ranked = self.prune(local);
         match gossip.purpose {
-            Purpose::Exchange => {
-                let ranked = self.prune(local);
-                self.send_gossip(local, from, Purpose::Answer, &ranked);
-            }
+            Purpose::Exchange => self.send_gossip(local, from, Purpose::Answer, &ranked),
             Purpose::Ask => self.send_gossip(local, from, Purpose::Answer, &[]),
-            Purpose::Answer => {
-                self.prune(local);
-                self.drift(local);
-            }
+            Purpose::Answer => self.drift(local),
         }
     }
 
@@ -163,32 +162,8 @@ impl Member {
                     && !self.children.contains_key(&id)
                     && peer.not_before <= local.now
             })
-            .filter_map(|(id, peer)| self.candidate(local, id, peer))
+            .filter_map(|(id, peer)| candidate(local, id, peer))
             .collect()
-    }
-
-    fn candidate(&self, local: &Local, id: NodeId, peer: &Peer) -> Option<Candidate> {
-        let rtt_us = local.rtt(id)?;
-        let period = local.config.tick;
-        let known = peer
-            .standing
-            .filter(|seen| seen.at + period * KNOWN_TICKS > local.now);
-        let Some(seen) = known else {
-            return Some(Candidate {
-                id,
-                rtt_us,
-                delay_us: peer.direct_us.unwrap_or(0),
-                fresh: false,
-                roomy: true,
-            });
-        };
-        (seen.rooted && !seen.below).then_some(Candidate {
-            id,
-            rtt_us,
-            delay_us: seen.delay_us,
-            fresh: seen.at + period * FRESH_TICKS > local.now,
-            roomy: seen.slots > 0,
-        })
     }
 
     fn ask(&mut self, local: &mut Local, id: NodeId) {
@@ -230,7 +205,8 @@ impl Member {
                 }
             }
         }
-        if self.is_root(local) || local.rtts.open_len() >= local.config.probes_open_max {
+        let busy = local.rtts.open_len() >= local.config.probes_open_max;
+        if self.parent.is_none() || busy {
             return;
         }
         let learning = early || self.ticks.is_multiple_of(RANDOM_EACH);
@@ -239,6 +215,10 @@ impl Member {
                 local.measure(&stranger);
             }
             self.view.heard(local.now, &stranger);
+        }
+        let rarely = 1 << (self.idle / IDLE_TICKS).min(IDLE_DOUBLINGS);
+        if !early && !self.ticks.is_multiple_of(rarely) {
+            return;
         }
         // At rest, only who could be the parent: a cheaper one, or any while over the bound.
         let edge_us = self.parent.as_ref().map_or(u32::MAX, |p| p.rtt_us);
@@ -370,4 +350,29 @@ impl Member {
         }
         entries
     }
+}
+
+/// `peer` as a candidate, if its round trip is measured and its standing does not forbid it.
+fn candidate(local: &Local, id: NodeId, peer: &Peer) -> Option<Candidate> {
+    let rtt_us = local.rtt(id)?;
+    let period = local.config.tick;
+    let known = peer
+        .standing
+        .filter(|seen| seen.at + period * KNOWN_TICKS > local.now);
+    let Some(seen) = known else {
+        return Some(Candidate {
+            id,
+            rtt_us,
+            delay_us: peer.direct_us.unwrap_or(0),
+            fresh: false,
+            roomy: true,
+        });
+    };
+    (seen.rooted && !seen.below).then_some(Candidate {
+        id,
+        rtt_us,
+        delay_us: seen.delay_us,
+        fresh: seen.at + period * FRESH_TICKS > local.now,
+        roomy: seen.slots > 0,
+    })
 }

@@ -97,8 +97,25 @@ impl Links {
         released
     }
 
+    /// Whether there is no interest that a sweep could end.
+    pub(crate) fn idle(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Whether `peer` is connected.
     pub(crate) fn connected(&self, peer: NodeId) -> bool {
         self.connected.contains(&peer)
+    }
+}
+
+#[cfg(test)]
+impl Links {
+    pub(crate) fn state_len(&self) -> usize {
+        let waiting = self
+            .held
+            .values()
+            .map(|held| held.waiting.len())
+            .sum::<usize>();
+        self.connected.len() + self.held.len() + waiting
     }
 }

@@ -1,8 +1,11 @@
 //! What all memberships of one node share: its identity, what it measured, its connections.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
-use opus_core::{Contact, Hint, Lane, NodeId, Output, OverlayId, Rng, Time, Timers};
+use opus_core::{Contact, Hint, Lane, NodeId, Offence, Output, OverlayId, Rng, Time, Timers};
 use rand::RngExt;
 
 use crate::{
@@ -48,6 +51,8 @@ pub(crate) struct Local {
     pub(crate) links: Links,
     /// What the present mutation wants measured.
     targets: Vec<Contact>,
+    /// Messages of each connected peer since the last sweep.
+    received: BTreeMap<NodeId, u32>,
 }
 
 impl Local {
@@ -64,12 +69,15 @@ impl Local {
             rtts: Rtts::new(config.rtts_max),
             links: Links::new(config.holds_max),
             targets: Vec::new(),
+            received: BTreeMap::new(),
             config,
         }
     }
 
     /// Sends, after a dial if need be. Offers, claims, verdicts, beats and partings go first.
     pub(crate) fn send(&mut self, to: NodeId, message: Message) {
+        self.timers
+            .set_earliest(Timer::Sweep, self.now + self.config.tick);
         let until = self.now + self.config.hold;
         match self.links.send(to, message, until) {
             Sent::Now(message) => self.output(to, message),
@@ -80,9 +88,36 @@ impl Local {
 
     /// Keeps `peer` connected for a while; for longer as long as it is an edge.
     pub(crate) fn hold(&mut self, peer: NodeId) {
+        self.timers
+            .set_earliest(Timer::Sweep, self.now + self.config.tick);
         let until = self.now + self.config.hold;
         if self.links.hold(peer, until) {
             self.outputs.push_back(Output::Dial(peer));
+        }
+    }
+
+    /// Counts a message; `false` if `from` sent too many since the last sweep.
+    pub(crate) fn admit(&mut self, from: NodeId) -> bool {
+        let at = self.now + self.config.tick;
+        self.timers.set_earliest(Timer::Sweep, at);
+        let max = self.config.messages_per_tick_max;
+        let count = self.received.entry(from).or_default();
+        *count = count.saturating_add(1);
+        if *count == max + 1 {
+            let penalty = Output::Penalise(from, Offence::Flood);
+            self.outputs.push_back(penalty);
+        }
+        *count <= max
+    }
+
+    /// Releases the peers of no more interest, and begins to count anew.
+    pub(crate) fn sweep(&mut self, needed: impl Fn(NodeId) -> bool) {
+        for peer in self.links.sweep(self.now, needed) {
+            self.outputs.push_back(Output::Release(peer));
+        }
+        self.received.clear();
+        if !self.links.idle() {
+            self.timers.set(Timer::Sweep, self.now + self.config.tick);
         }
     }
 
@@ -141,5 +176,12 @@ impl Local {
             }
         };
         self.outputs.push_back(Output::Send { to, message, lane });
+    }
+}
+
+#[cfg(test)]
+impl Local {
+    pub(crate) fn state_len(&self) -> usize {
+        self.rtts.state_len() + self.links.state_len() + self.received.len() + self.targets.len()
     }
 }

@@ -99,8 +99,6 @@ impl Overlay {
         let member = Member::new(&self.local, overlay, root, alpha_milli, cap);
         self.members.insert(overlay, member);
         self.on_member(overlay, Member::begin);
-        let at = self.local.now + self.local.config.tick;
-        self.local.timers.set_earliest(Timer::Sweep, at);
         Ok(())
     }
 
@@ -139,6 +137,9 @@ impl Overlay {
     }
 
     fn on_message(&mut self, from: NodeId, message: Message) {
+        if !self.local.admit(from) {
+            return;
+        }
         let Message {
             overlay,
             epoch,
@@ -200,15 +201,10 @@ impl Overlay {
         }
     }
 
-    /// Releases peers of no more interest.
     fn sweep(&mut self) {
-        let local = &mut self.local;
-        let needed = |peer| self.members.values().any(|member| member.has_edge(peer));
-        for peer in local.links.sweep(local.now, needed) {
-            local.outputs.push_back(Output::Release(peer));
-        }
-        let at = local.now + local.config.tick;
-        local.timers.set(Timer::Sweep, at);
+        let members = &self.members;
+        let needed = |peer| members.values().any(|member| member.has_edge(peer));
+        self.local.sweep(needed);
     }
 
     /// One mutation of one membership, and what the node must hear of it.
@@ -272,4 +268,13 @@ fn no_edge() -> Body {
         why: Parting::NoEdge,
         to: None,
     })
+}
+
+#[cfg(test)]
+impl Overlay {
+    /// Entries in all collections.
+    pub(crate) fn state_len(&self) -> usize {
+        let members = self.members.values().map(Member::state_len).sum::<usize>();
+        members + self.local.state_len()
+    }
 }

@@ -64,6 +64,8 @@ pub(crate) struct Member {
     pub(crate) told_slack_us: i64,
     /// Nobody within the bound was found, and the node has heard so.
     pub(crate) stuck: bool,
+    /// Ticks since the last change of parent or knob.
+    pub(crate) idle: u32,
     /// Ticks in a row over the bound.
     pub(crate) strain: u32,
     /// When a violator was last refused for want of room.
@@ -166,6 +168,7 @@ impl Member {
             members: 0,
             told_slack_us: 0,
             stuck: false,
+            idle: 0,
             strain: 0,
             violator_refused: None,
             pressed: Time::ZERO,
@@ -420,5 +423,13 @@ impl Sums {
         self.attached = self.attached.saturating_add(branch.attached);
         self.violators = self.violators.saturating_add(branch.violators);
         self.age_ms = self.age_ms.max(branch.age_ms.saturating_add(waited_ms));
+    }
+}
+
+#[cfg(test)]
+impl Member {
+    pub(crate) fn state_len(&self) -> usize {
+        let lists = self.children.len() + self.transits.len() + self.path().count();
+        lists + self.view.iter().count() + self.pool.len()
     }
 }

@@ -113,6 +113,13 @@ impl Rtts {
 }
 
 #[cfg(test)]
+impl Rtts {
+    pub(crate) fn state_len(&self) -> usize {
+        self.known.len() + self.open.len()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -3,6 +3,7 @@
 
 mod build;
 mod faults;
+mod hostile;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

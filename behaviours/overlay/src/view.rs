@@ -209,6 +209,11 @@ impl Pool {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.contacts.len()
+    }
+
     pub(crate) fn remove(&mut self, id: NodeId) {
         self.contacts.retain(|contact| contact.id != id);
     }

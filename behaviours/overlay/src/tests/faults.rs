@@ -158,17 +158,16 @@ fn a_turned_knob_reaches_all_and_the_bound_follows() {
 /// Loss and jitter on all links, in thousandths.
 fn rough(world: &mut World, seed: Seed, loss: u32, jitter: bool) {
     let mut rng = seed.derive("faults", 0).rng();
-    world.net.set_fault(move |_, _, _, _| {
-        if rng.random_ratio(loss, 1_000) {
-            LinkFault::Lose
-        } else if rng.random_ratio(loss, 1_000) {
-            LinkFault::Duplicate
-        } else if jitter && rng.random_ratio(1, 5) {
-            LinkFault::Late(Duration::from_millis(rng.random_range(0..40)))
-        } else {
-            LinkFault::Deliver
-        }
-    });
+    world
+        .net
+        .set_fault(move |_, _, _, _| match rng.random_range(0..1_000) {
+            drawn if drawn < loss => LinkFault::Lose,
+            drawn if drawn < 2 * loss => LinkFault::Duplicate,
+            drawn if jitter && drawn >= 800 => {
+                LinkFault::Late(Duration::from_millis(rng.random_range(0..40)))
+            }
+            _ => LinkFault::Deliver,
+        });
 }
 
 #[test]
