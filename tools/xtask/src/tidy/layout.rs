@@ -124,7 +124,7 @@ fn check_scenario(file: &str, tree: &Tree) -> Option<Finding> {
     let named = tree
         .with_extension("md")
         .filter(|(page, _)| page.starts_with("docs/"))
-        .any(|(_, text)| text.contains(name));
+        .any(|(_, text)| text.contains(&format!("`{name}`")));
     (!named).then(|| Finding::new(file, 0, &SCENARIO, "no page of docs/ names it"))
 }
 
@@ -221,7 +221,9 @@ mod tests {
             broken(&[scenario, ("README.md", "flash")]),
             [("scenario-named", 0, false)]
         );
-        assert_eq!(broken(&[scenario, ("docs/a.md", "see `flash.toml`")]), []);
+        assert_eq!(broken(&[scenario, ("docs/a.md", "see `flash`")]), []);
+        let word = ("docs/a.md", "in a flash");
+        assert_eq!(broken(&[scenario, word]), [("scenario-named", 0, false)]);
     }
 
     fn broken_manifest(files: &[(&str, &str)]) -> Vec<&'static str> {

@@ -204,8 +204,8 @@ const PURE_EXTERNAL: [&str; 10] = [
     "toml",
 ];
 
-/// What the tests of a pure crate may name besides.
-const PURE_EXTERNAL_IN_TESTS: [&str; 2] = ["proptest", "serde_json"];
+/// What the tests and benches of a pure crate may name besides.
+const PURE_EXTERNAL_IN_TESTS: [&str; 3] = ["divan", "proptest", "serde_json"];
 
 /// What no pure crate reaches, not even through others.
 const RUNTIMES: [&str; 9] = [
