@@ -130,8 +130,18 @@ const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
     Key { name, kind, doc }
 }
 
-/// Variables that begin like ours and are no configuration.
-pub const OTHER_VARIABLES: &[&str] = &["OPUS_CONFIG", "OPUS_LEASE", "OPUS_SEED", "OPUS_STRICT"];
+/// Variables that begin like ours and are no configuration: three of the node's own, then those of
+/// tests and of the testnet, in whose environment a node may be started.
+pub const OTHER_VARIABLES: &[&str] = &[
+    "OPUS_CONFIG",
+    "OPUS_LEASE",
+    "OPUS_STRICT",
+    "OPUS_DATA",
+    "OPUS_LOG",
+    "OPUS_REQUIRE_DATA",
+    "OPUS_SEED",
+    "OPUS_TIME_FACTOR",
+];
 
 impl Key {
     /// The key of this name.
