@@ -1,5 +1,7 @@
 //! The verbs of `opus-node` that need no node, as a person or a script runs them.
 
+#![cfg(test)]
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,

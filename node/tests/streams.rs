@@ -3,6 +3,8 @@
 //! The board stands in for a node: it answers opus-ipc on a real socket, and keeps what a source
 //! sends for whoever receives. What real nodes do with frames is tested elsewhere.
 
+#![cfg(test)]
+
 use std::{
     fs,
     path::PathBuf,
@@ -17,7 +19,7 @@ use opus_core::NodeId;
 use opus_ipc::{
     Code, Fault,
     message::{
-        AppAttach, As, Attached, Check, EventItem, EventLine, Frame, Lease, MemberItem,
+        AppAttach, As, Attached, Check, Empty, EventItem, EventLine, Frame, Lease, MemberItem,
         MemberState, Resume, Sent, Status, Verdict,
     },
     serve::{About, Conn, Request, Roles, Server, Service, Sink},
@@ -103,8 +105,7 @@ impl Service for Desk {
             }]),
             Request::NodeEvents(_, sink) => drop(tokio::spawn(tell_events(sink))),
             Request::AppAttach(params, reply) => reply.ok(&self.0.attach(&params)),
-            Request::AppDetach(_, reply) => reply.ok(&opus_ipc::message::Empty {}),
-            Request::FramesFlush(_, reply) => reply.ok(&opus_ipc::message::Empty {}),
+            Request::AppDetach(_, reply) | Request::FramesFlush(_, reply) => reply.ok(&Empty {}),
             Request::FramesSend(params, reply) => {
                 reply.ok(&self.0.keep(params.data, params.last == Some(true)));
             }
@@ -114,7 +115,16 @@ impl Service for Desk {
             Request::MembershipWatch(_, sink) => {
                 drop(tokio::spawn(tell_members(Arc::clone(&self.0), sink)));
             }
-            other => other.refuse(Fault::new(Code::Denied, "not at this desk").help("ask another")),
+            other @ (Request::NodePeers(..)
+            | Request::NodeDrain(..)
+            | Request::NodeLogSet(..)
+            | Request::AppDeploy(..)
+            | Request::AppUpdate(..)
+            | Request::AppRetire(..)
+            | Request::AppList(..)
+            | Request::AppShow(..)) => {
+                other.refuse(Fault::new(Code::Denied, "not at this desk").help("ask another"));
+            }
         }
     }
 }
