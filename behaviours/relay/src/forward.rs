@@ -17,6 +17,7 @@ use crate::{
     overlay::{Overlay, STREAMS, Stream},
     peer::{Fold, PeerIndex, Peers, Want},
     source::{Batch, SendError, Sent},
+    spent::Spent,
     stats::FlowStats,
 };
 
@@ -49,6 +50,7 @@ pub struct Forward {
     tags: HashMap<u64, FlowRef, BuildHasherDefault<Fold>>,
     /// Which overlay a local sink belongs to.
     sinks: BTreeMap<u32, u16>,
+    spent: Spent,
     out: Outputs,
     timers: Timers<Timer>,
     ticking: bool,
@@ -65,6 +67,7 @@ impl Forward {
             slots: BTreeMap::new(),
             tags: HashMap::default(),
             sinks: BTreeMap::new(),
+            spent: Spent::default(),
             out: Outputs::default(),
             timers: Timers::new(1 + 2 * flows),
             ticking: false,
@@ -105,7 +108,7 @@ impl Forward {
                 self.with(now, overlay, |overlay, ctx| overlay.child_left(ctx, child));
             }
             Command::Source { overlay, seq_first } => {
-                let seq_first = seq_first.clamp(1, u64::MAX >> 1);
+                let seq_first = self.spent.first(overlay, seq_first.clamp(1, u64::MAX >> 1));
                 if self.set_source(now, overlay, self.me) {
                     self.with(now, overlay, |overlay, ctx| overlay.begin(ctx, seq_first));
                 }
@@ -421,6 +424,15 @@ impl Forward {
     }
 
     fn close(&mut self, now: Time, id: OverlayId) {
+        let ours = |flow: &FlowId| flow.overlay == id && flow.source == self.me;
+        let next = self
+            .flows()
+            .into_iter()
+            .filter(|(flow, _)| ours(flow))
+            .map(|(_, s)| s.next);
+        if let Some(next) = next.max() {
+            self.spent.note(id, next);
+        }
         let streams = self.with(now, id, |overlay, ctx| {
             overlay.close(ctx);
             std::mem::take(&mut overlay.streams)

@@ -71,6 +71,7 @@ mod ring;
 mod segments;
 mod sink;
 mod source;
+mod spent;
 mod stats;
 mod timed;
 

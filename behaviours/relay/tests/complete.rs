@@ -4,8 +4,9 @@ mod net;
 
 use std::time::Duration;
 
-use net::{BOOT, CALM, Faults, Net, OVERLAY, att, id, payload};
-use opus_relay::{Class, Command, Config, Event};
+use net::{BOOT, CALM, Faults, KEY, Net, OVERLAY, att, id, payload};
+use opus_core::{NodeId, Time};
+use opus_relay::{Class, Command, Config, Event, Forward};
 
 fn all(range: std::ops::Range<u64>) -> Vec<u64> {
     range.collect()
@@ -243,6 +244,43 @@ fn a_restarted_source_goes_on_as_a_new_epoch_after_what_was_held_of_the_old_one(
         assert_eq!((seqs[299], seqs[300]), (BOOT + 300, 2 * BOOT + 1));
     }
     assert!(net.send(0, &[payload(600)]).is_ok());
+}
+
+#[test]
+fn a_source_that_comes_back_to_a_closed_overlay_goes_on_above_what_it_sent() {
+    let mut forward = Forward::new(Config::default(), NodeId::from_index(0));
+    let begin = |forward: &mut Forward| {
+        let (overlay, class, key) = (OVERLAY, Class::Complete, KEY);
+        forward.command(
+            Time::ZERO,
+            Command::Open {
+                overlay,
+                class,
+                key,
+            },
+        );
+        forward.command(
+            Time::ZERO,
+            Command::Source {
+                overlay,
+                seq_first: BOOT + 1,
+            },
+        );
+        forward
+            .send(
+                Time::ZERO,
+                OVERLAY,
+                0,
+                &[payload(0), payload(1)],
+                false,
+                false,
+            )
+            .unwrap()
+            .seq
+    };
+    assert_eq!(begin(&mut forward), BOOT + 1);
+    forward.command(Time::ZERO, Command::Close { overlay: OVERLAY });
+    assert_eq!(begin(&mut forward), BOOT + 3);
 }
 
 #[test]
