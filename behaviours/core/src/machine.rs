@@ -1,6 +1,6 @@
 //! The shape of a protocol: a state machine without I/O, and the contract its drivers rely on.
 //!
-//! The contract, which [`crate::testing::contract`] checks for any machine:
+//! The contract, which `testing::contract` checks for any machine:
 //!
 //! 1. *One mutation, then drain*: after [`Machine::handle`] or [`Machine::handle_timeout`] the
 //!    driver calls [`Machine::poll_output`] until it gives `None`.

@@ -24,14 +24,14 @@ pub(crate) const EPOCH_MAX: u64 = 1 << 62;
 pub enum Message {
     /// A page of what the sender knows, by rising overlay.
     Digest {
-        /// At most [`PAGE_MAX`].
+        /// At most `PAGE_MAX`.
         entries: Vec<Entry>,
         /// Whether more pages follow, on a pull.
         more: bool,
     },
     /// Send these, then the page that follows `after`.
     Pull {
-        /// At most [`PAGE_MAX`].
+        /// At most `PAGE_MAX`.
         items: Vec<OverlayId>,
         /// The last overlay of the page, if more follow.
         after: Option<OverlayId>,
@@ -74,7 +74,7 @@ pub enum Message {
         epoch: u64,
         /// Key of the frame tags.
         key: ByteArray<32>,
-        /// A random sample of members, at most [`SAMPLE_MAX`].
+        /// A random sample of members, at most `SAMPLE_MAX`.
         members: Vec<Contact>,
     },
     /// From the root, or who was taken for it: stay out.
@@ -90,7 +90,7 @@ pub enum Message {
     Report {
         /// Which overlay.
         overlay: OverlayId,
-        /// At most [`ROWS_MAX`].
+        /// At most `ROWS_MAX`.
         rows: Vec<Row>,
     },
 }

@@ -4,7 +4,7 @@
 //! [`opus_net::Network`]; a heap of (time, sequence, happening) decides what is next. The code of
 //! the protocols is that of the real node, the network is not: a message takes the delay of the
 //! topology, a lost one of a stream is late, a connection takes one round trip. An
-//! [`Experiment`](experiment::Experiment) runs a [`Scenario`] with a seed: programs that attach,
+//! [`Experiment`] runs a [`Scenario`] with a seed: programs that attach,
 //! publish and receive, faults at their times, invariants each virtual second ([`checks`]), and
 //! figures at the end ([`Outcome`]).
 //!
@@ -24,8 +24,8 @@
 
 pub mod checks;
 pub mod driver;
-pub mod experiment;
 pub mod expect;
+pub mod experiment;
 pub mod failure;
 pub mod host;
 pub mod outcome;
@@ -37,8 +37,8 @@ pub mod tree;
 
 pub use crate::{
     driver::{Driver, Options, Transport},
-    experiment::{Delays, Experiment, ExperimentError, Manner, run, topology},
     expect::Expect,
+    experiment::{Delays, Experiment, ExperimentError, Manner, run, topology},
     failure::Failure,
     outcome::{Outcome, Spread, spreads},
     scenario::{Scenario, ScenarioError},
