@@ -2,6 +2,7 @@
 //! site manager and the probe that answers what the machines want measured.
 
 mod build;
+mod commit;
 mod faults;
 mod hostile;
 
@@ -11,11 +12,13 @@ use std::{
     time::Duration,
 };
 
-use opus_core::{Contact, Hint, NodeId, OverlayId, Rng, Seed, Time, testing::Net};
+use opus_core::{
+    Contact, Hint, Input, Machine, NodeId, Output, OverlayId, Rng, Seed, Time, testing::Net,
+};
 use opus_model::{Coordinate, Matrix, Stretch, Tree, last, mst};
 use rand::RngExt;
 
-use crate::{Command, Config, Event, Overlay, Status};
+use crate::{Command, Config, Event, Message, Overlay, Status};
 
 /// The overlay of most tests.
 const OVERLAY: OverlayId = OverlayId(7);
@@ -26,7 +29,6 @@ struct World {
     net: Net<Overlay>,
     seed: Seed,
     matrix: Rc<Matrix>,
-    /// Factor of each delay at present, thousandths; changed by jitter.
     rng: Rng,
     coordinates: BTreeMap<NodeId, Coordinate>,
     /// Measurements under way: when the answer comes, who asked, for whom.
@@ -91,6 +93,15 @@ impl World {
         let seed = Seed::new(seed);
         let matrix = Rc::new(metric(seed, nodes));
         Self::on(seed, matrix)
+    }
+
+    /// The same, all delays `factor` times as long.
+    fn stretched(seed: u64, nodes: usize, factor: f64) -> Self {
+        println!("OPUS_SEED={seed}");
+        let seed = Seed::new(seed);
+        let matrix = metric(seed, nodes);
+        let longer = Matrix::from_fn(nodes, |u, v| factor * matrix.rtt_ms(u, v)).unwrap();
+        Self::on(seed, Rc::new(longer))
     }
 
     fn on(seed: Seed, matrix: Rc<Matrix>) -> Self {
@@ -320,4 +331,25 @@ fn machine(seed: Seed, index: usize, life: u64) -> Overlay {
         .derive("life", life)
         .rng();
     Overlay::new(id(index), Config::default(), rng)
+}
+
+/// One input to one machine; gives its outputs.
+fn feed(
+    machine: &mut Overlay,
+    now: Time,
+    input: Input<Command, Message>,
+) -> Vec<Output<Message, Event>> {
+    machine.handle(now, input);
+    std::iter::from_fn(|| machine.poll_output()).collect()
+}
+
+/// Fires the next timer if it is due; its outputs are dropped.
+fn fire_due(machine: &mut Overlay, now: Time) -> bool {
+    let due = machine.poll_timeout().map(|deadline| deadline.at);
+    let Some(due) = due.filter(|&due| due <= now) else {
+        return false;
+    };
+    machine.handle_timeout(due);
+    while machine.poll_output().is_some() {}
+    true
 }

@@ -235,7 +235,19 @@ fn storm(seed: u64, nodes: usize, loss: u32) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 0, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 4, max_shrink_iters: 0, ..Default::default() })]
+
+    #[test]
+    fn concurrent_moves_over_long_delays_close_no_loop(seed: u64) {
+        let mut world = World::stretched(test_seed(seed), 60, 8.0);
+        world.cap = 64;
+        world.alpha_milli = 16_000;
+        world.join_all(Duration::from_secs(2));
+        for _ in 0..60 {
+            world.run_secs(1);
+            prop_assert_eq!(world.looped(), None);
+        }
+    }
 
     #[test]
     fn no_schedule_makes_a_loop_and_all_are_attached_at_last(seed: u64, loss in 0..50_u32) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use opus_core::{
-    Contact, Hint, Input, NodeId, Offence, OverlayId, Rng, Seed, Time, Wire,
+    Contact, Hint, Input, NodeId, Offence, Output, OverlayId, Rng, Seed, Time, Wire,
     codec::{decode_wire, encode},
     testing::{contract, test_seed},
 };
@@ -11,9 +11,9 @@ use opus_model::Coordinate;
 use proptest::prelude::*;
 use rand::RngExt;
 
-use super::{OVERLAY, World, id, machine};
+use super::{OVERLAY, World, feed, fire_due, id, machine};
 use crate::{
-    Command, Config, Event, Message, Overlay, Position, Refusal, Sums,
+    Command, Config, Event, Message, Position, Refusal, Sums,
     wire::{
         Answer, Beat, Body, Claim, DELAY_US_MAX, Down, ENTRIES_MAX, Entry, Gossip, HINTS_MAX,
         HOPS_MAX, Hop, Leave, Offer, OfferKind, Parting, Pressure, Purpose, RTT_US_MAX, Reason,
@@ -271,7 +271,7 @@ fn inputs(seed: Seed, count: u64) -> Vec<(Time, Input<Command, Message>)> {
             1 if rng.random_bool(0.3) => Input::Disconnected(peer),
             2 => Input::DialFailed(peer),
             3..=5 => Input::Command(Command::Measured {
-                peer,
+                peer: NodeId::from_index(rng.random_range(0..2_000)),
                 rtt_us: rng.random_bool(0.9).then(|| rng.random_range(0..90_000)),
                 coordinate: Some(Coordinate::default()),
             }),
@@ -327,8 +327,8 @@ fn no_peer_makes_the_state_grow() {
     let mut machine = machine(seed, 1, 0);
     let mut largest = 0;
     for (at, input) in inputs(seed, 20_000) {
-        while machine.poll_timeout_due(at) {}
-        machine.handle_and_drain(at, input);
+        while fire_due(&mut machine, at) {}
+        feed(&mut machine, at, input);
         largest = largest.max(machine.state_len());
     }
     println!("largest state: {largest} entries");
@@ -385,9 +385,8 @@ fn refused_commands_say_why() {
     let mut machine = machine(seed, 1, 0);
     let mut refusals = Vec::new();
     for command in [leave, join(2, 900), join(3, 1_500), join(4, 1_500), knob(5)] {
-        let events = machine.handle_and_drain(Time::ZERO, Input::Command(command));
-        for event in events {
-            if let Event::Refused { id, reason } = event {
+        for output in feed(&mut machine, Time::ZERO, Input::Command(command)) {
+            if let Output::Event(Event::Refused { id, reason }) = output {
                 refusals.push((id, reason));
             }
         }
@@ -399,29 +398,4 @@ fn refused_commands_say_why() {
         (5, Refusal::NotRoot),
     ];
     assert_eq!(refusals, expected);
-}
-
-impl Overlay {
-    fn poll_timeout_due(&mut self, now: Time) -> bool {
-        use opus_core::Machine;
-        let due = self.poll_timeout().map(|deadline| deadline.at);
-        let Some(due) = due.filter(|&due| due <= now) else {
-            return false;
-        };
-        self.handle_timeout(due);
-        while self.poll_output().is_some() {}
-        true
-    }
-
-    fn handle_and_drain(&mut self, now: Time, input: Input<Command, Message>) -> Vec<Event> {
-        use opus_core::{Machine, Output};
-        self.handle(now, input);
-        let mut events = Vec::new();
-        while let Some(output) = self.poll_output() {
-            if let Output::Event(event) = output {
-                events.push(event);
-            }
-        }
-        events
-    }
 }
