@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use self::dial::Paths;
 pub use self::{
     attachment::{Attachment, Frames},
-    dial::{Dial, Dialling, Io},
+    dial::{Dial, Dialling, Io, Local},
     items::Items,
 };
 use self::{

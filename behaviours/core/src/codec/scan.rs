@@ -80,10 +80,16 @@ impl Scanner<'_> {
             keys.push((key, self.at));
             self.item(depth + 1)?;
         }
-        keys.sort_unstable_by(|a, b| self.bytes[a.0..a.1].cmp(&self.bytes[b.0..b.1]));
+        // By content: a length may be written in several ways, and the key is the same.
+        let content = |&(start, end): &(usize, usize)| {
+            let head = self.bytes[start];
+            let head_len = if head >> 5 == 3 { head_len(head) } else { 0 };
+            (head >> 5, &self.bytes[start + head_len..end])
+        };
+        keys.sort_unstable_by(|a, b| content(a).cmp(&content(b)));
         let twice = keys
             .windows(2)
-            .find(|pair| self.bytes[pair[0].0..pair[0].1] == self.bytes[pair[1].0..pair[1].1]);
+            .find(|pair| content(&pair[0]) == content(&pair[1]));
         twice.map_or(Ok(()), |pair| {
             Err(Malformed::DuplicateKey(pair[0].0.max(pair[1].0)))
         })
@@ -160,6 +166,17 @@ impl Scanner<'_> {
         let taken = taken.ok_or(Malformed::Truncated(self.bytes.len()))?;
         self.at += N;
         Ok(taken)
+    }
+}
+
+/// Bytes of an item's head and its argument.
+fn head_len(head: u8) -> usize {
+    match head & 0x1f {
+        24 => 2,
+        25 => 3,
+        26 => 5,
+        27 => 9,
+        _ => 1,
     }
 }
 

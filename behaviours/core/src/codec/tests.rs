@@ -31,6 +31,14 @@ fn a_duplicate_key_is_refused() {
 }
 
 #[test]
+fn a_key_twice_is_seen_whatever_way_its_length_is_written() {
+    let twice = [0xa2, 0x61, b'a', 0x01, 0x78, 0x01, b'a', 0x02];
+    assert_eq!(refusal(&twice), Malformed::DuplicateKey(4));
+    let other = [0xa2, 0x61, b'a', 0x01, 0x41, b'a', 0x02];
+    assert_eq!(scan(&other, Limits::STRICT), Ok(()));
+}
+
+#[test]
 fn foreign_constructs_are_refused() {
     for (bytes, what) in [
         (&[0x9f, 0xff][..], "indefinite length"),

@@ -65,6 +65,7 @@ open 0 bad_request STATUS:a10100 a key that is a number
 open 0 bad_request STATUS:a1416100 a key that is a byte string
 open 0 bad_request STATUS:a2616100616101 a key twice
 open 0 bad_request STATUS:a1617881a2616100616101 a key twice, deep inside
+open 0 bad_request STATUS:a261610078016101 a key twice, its length written in two ways
 open 0 bad_request STATUS:a1616181*1500 17 levels
 open 0 bad_request 8200a36570726f746f686f7075732d69706361768101636170706178 a second HELLO
 open 0 bad_request 820901 an unknown kind

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use opus_ipc::{
     Fault, Raw,
     bind::{Audience, bind},
-    client::{CallError, Client, ConnectError},
+    client::{CallError, Client, Config, ConnectError, Local},
     json,
     message::*,
     serve::{Notice, Peer, Reply, Roles, Server},
@@ -138,6 +138,35 @@ async fn a_lost_connection_fails_what_was_in_flight_and_a_pipe_is_not_dialled_ag
         matches!(error, CallError::Connect(ConnectError::NoNode { .. })),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_in_the_same_process_is_dialled_again() {
+    let (_, server) = server();
+    let dial = Box::new(Local::new(server.clone(), Peer::admin()));
+    let client = Client::with(dial, Config::new("lab")).await.unwrap();
+    assert_eq!(client.call(&NodeStatus {}).await.unwrap(), status());
+    server.close();
+    until(|| server.connections().is_empty()).await;
+    while client.call(&NodeStatus {}).await.is_err() {}
+    assert_eq!(server.connections().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_connections_are_served_and_let_go() {
+    let (desk, server) = server();
+    let mut clients = Vec::new();
+    for _ in 0..1_000 {
+        let dial = Box::new(Local::new(server.clone(), Peer::admin()));
+        clients.push(Client::with(dial, Config::new("many")).await.unwrap());
+    }
+    for client in &clients {
+        assert_eq!(client.call(&NodeStatus {}).await.unwrap(), status());
+    }
+    assert_eq!(server.connections().len(), 1_000);
+    assert_eq!(server.budget().bytes(), 0);
+    clients.clear();
+    until(|| desk.closed.load(Ordering::Relaxed) == 1_000).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,7 +298,7 @@ async fn a_spec_that_is_not_there_yet_is_waited_for_and_one_that_never_comes_is_
         node.refuse(Fault::new(Code::NotFound, "never heard of it"))
             .await;
     });
-    let mut config = opus_ipc::client::Config::new("test");
+    let mut config = Config::new("test");
     config.patience = Duration::from_secs(5);
     let dial = Box::new(crate::desk::Pipe::new(ours));
     let client = Client::with(dial, config).await.unwrap();
