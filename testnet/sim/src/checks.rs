@@ -127,7 +127,9 @@ impl TreeChecks {
             self.paths[node] = None;
             return;
         };
-        let state = self.paths[node].take().filter(|(before, ..)| *before == actual);
+        let state = self.paths[node]
+            .take()
+            .filter(|(before, ..)| *before == actual);
         let (actual, since, mut told) = state.unwrap_or((actual, now, false));
         if claim.path == actual {
             told = false;
@@ -156,9 +158,13 @@ impl TreeChecks {
             self.edges[node] = None;
             return;
         };
-        let state = self.edges[node].take().filter(|(before, ..)| *before == parent);
+        let state = self.edges[node]
+            .take()
+            .filter(|(before, ..)| *before == parent);
         let (_, since, mut told) = state.unwrap_or((parent, now, false));
-        let known = claims[parent].as_ref().is_some_and(|claim| claim.children.contains(&node));
+        let known = claims[parent]
+            .as_ref()
+            .is_some_and(|claim| claim.children.contains(&node));
         if known {
             told = false;
         } else if !told && now.since(since) > BEAT * BEATS_TO_AGREE {
@@ -186,9 +192,18 @@ mod tests {
     fn line() -> Vec<Option<Claim>> {
         let claim = |parent, path: &[usize], children: &[usize]| {
             let (path, children) = (path.to_vec(), children.to_vec());
-            Some(Claim { parent, path, children, ..Claim::default() })
+            Some(Claim {
+                parent,
+                path,
+                children,
+                ..Claim::default()
+            })
         };
-        vec![claim(None, &[], &[1]), claim(Some(0), &[0], &[2]), claim(Some(1), &[1, 0], &[])]
+        vec![
+            claim(None, &[], &[1]),
+            claim(Some(0), &[0], &[2]),
+            claim(Some(1), &[1, 0], &[]),
+        ]
     }
 
     fn looked(claims: &[Option<Claim>], seconds: u64) -> Vec<&'static str> {
@@ -235,7 +250,10 @@ mod tests {
     fn a_node_over_its_cap_is_told_at_once() {
         let mut claims = line();
         claims[0].as_mut().unwrap().children = vec![1, 2, 3];
-        assert_eq!(looked(&claims, 0), ["nobody has more children than its cap"]);
+        assert_eq!(
+            looked(&claims, 0),
+            ["nobody has more children than its cap"]
+        );
     }
 
     #[test]
@@ -246,7 +264,11 @@ mod tests {
         let mut checks = TreeChecks::new(3, 0, 2);
         for second in 0..60 {
             let cut = |one, other| (one, other) != (2, 1);
-            assert!(checks.look(Time::from_secs(second), &claims, cut).is_empty());
+            assert!(
+                checks
+                    .look(Time::from_secs(second), &claims, cut)
+                    .is_empty()
+            );
         }
     }
 }

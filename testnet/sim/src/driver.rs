@@ -129,6 +129,8 @@ pub struct Driver<H: Host> {
     dialling: BTreeSet<(usize, usize)>,
     /// What waits for the end of a cut, by (from, to), in order.
     held: BTreeMap<(usize, usize), Held<H::Message>>,
+    /// Connected pairs over which a cut stands, and since when.
+    silent_since: BTreeMap<(usize, usize), Time>,
     connections: u64,
     events: VecDeque<(usize, H::Event)>,
     /// The trace so far.
@@ -163,21 +165,56 @@ struct Entry<M> {
 
 #[derive(Debug)]
 enum Happening<M> {
-    Timeout { node: usize },
-    Arrival { from: usize, to: usize, connection: u64, packet: Packet<M> },
+    Timeout {
+        node: usize,
+    },
+    Arrival {
+        from: usize,
+        to: usize,
+        connection: u64,
+        packet: Packet<M>,
+    },
     /// The answer to a dial, or its timeout.
-    Dialled { from: usize, to: usize, incarnations: (u32, u32) },
+    Dialled {
+        from: usize,
+        to: usize,
+        incarnations: (u32, u32),
+    },
     /// A dial whose failure is certain already.
-    DialFailed { from: usize, to: usize, incarnation: u32 },
+    DialFailed {
+        from: usize,
+        to: usize,
+        incarnation: u32,
+    },
     /// `node` notices that the connection is gone.
-    Closed { node: usize, peer: usize, connection: u64 },
+    Closed {
+        node: usize,
+        peer: usize,
+        connection: u64,
+    },
     /// Nothing passed for a while, if the cut still stands.
-    Silence { one: usize, other: usize, connection: u64 },
+    Silence {
+        one: usize,
+        other: usize,
+        connection: u64,
+    },
     /// Nobody wanted the connection for a while, if that is still so.
-    Idle { one: usize, other: usize, connection: u64 },
-    Redial { from: usize, to: usize, incarnation: u32 },
+    Idle {
+        one: usize,
+        other: usize,
+        connection: u64,
+    },
+    Redial {
+        from: usize,
+        to: usize,
+        incarnation: u32,
+    },
     /// The link's capacity is free again.
-    Writable { from: usize, to: usize, connection: u64 },
+    Writable {
+        from: usize,
+        to: usize,
+        connection: u64,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -229,6 +266,7 @@ impl<H: Host> Driver<H> {
             network,
             dialling: BTreeSet::new(),
             held: BTreeMap::new(),
+            silent_since: BTreeMap::new(),
             connections: 0,
             events: VecDeque::new(),
             counts: Counts::default(),
@@ -261,7 +299,13 @@ impl<H: Host> Driver<H> {
             return false;
         }
         let text = format!("{command:?}");
-        self.note(node, Kind::Command, None, text.as_bytes(), Detail::Text(text.clone()));
+        self.note(
+            node,
+            Kind::Command,
+            None,
+            text.as_bytes(),
+            Detail::Text(text.clone()),
+        );
         self.input(node, Input::Command(command));
         true
     }
@@ -275,7 +319,10 @@ impl<H: Host> Driver<H> {
 
     /// Lets the next thing happen, if it is not after `until`. False: the time is `until`.
     pub fn step(&mut self, until: Time) -> bool {
-        let due = self.heap.peek().is_some_and(|Reverse(entry)| entry.at <= until);
+        let due = self
+            .heap
+            .peek()
+            .is_some_and(|Reverse(entry)| entry.at <= until);
         let Some(Reverse(entry)) = due.then(|| self.heap.pop()).flatten() else {
             self.now = self.now.max(until);
             return false;
@@ -312,7 +359,10 @@ impl<H: Host> Driver<H> {
     }
 
     /// Number of nodes, running or not.
-    #[expect(clippy::len_without_is_empty, reason = "a network has at least two nodes")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a network has at least two nodes"
+    )]
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
@@ -340,31 +390,64 @@ impl<H: Host> Driver<H> {
     fn happen(&mut self, what: Happening<H::Message>) {
         match what {
             Happening::Timeout { node } => self.on_timeout(node),
-            Happening::Arrival { from, to, connection, packet } => {
+            Happening::Arrival {
+                from,
+                to,
+                connection,
+                packet,
+            } => {
                 self.on_arrival(from, to, connection, packet);
             }
-            Happening::Dialled { from, to, incarnations } => {
+            Happening::Dialled {
+                from,
+                to,
+                incarnations,
+            } => {
                 self.on_dialled(from, to, incarnations);
             }
-            Happening::DialFailed { from, to, incarnation } => {
+            Happening::DialFailed {
+                from,
+                to,
+                incarnation,
+            } => {
                 if self.network.incarnation(from) == incarnation {
                     self.dial_failed(from, to);
                 }
             }
-            Happening::Closed { node, peer, connection } => {
+            Happening::Closed {
+                node,
+                peer,
+                connection,
+            } => {
                 self.disconnected(node, peer, connection);
             }
-            Happening::Silence { one, other, connection } => {
+            Happening::Silence {
+                one,
+                other,
+                connection,
+            } => {
                 self.on_silence(one, other, connection);
             }
-            Happening::Idle { one, other, connection } => self.on_idle(one, other, connection),
-            Happening::Redial { from, to, incarnation } => {
+            Happening::Idle {
+                one,
+                other,
+                connection,
+            } => self.on_idle(one, other, connection),
+            Happening::Redial {
+                from,
+                to,
+                incarnation,
+            } => {
                 let same = self.network.incarnation(from) == incarnation;
                 if same && self.is_running(from) && self.nodes[from].kept.contains(&to) {
                     self.dial(from, to);
                 }
             }
-            Happening::Writable { from, to, connection } => {
+            Happening::Writable {
+                from,
+                to,
+                connection,
+            } => {
                 if let Some(link) = self.link_mut(from, to, connection) {
                     link.blocked = false;
                     self.pump(from, to);
@@ -379,11 +462,21 @@ impl<H: Host> Driver<H> {
             return;
         }
         self.nodes[node].armed = None;
-        let Some(host) = &self.nodes[node].host else { return };
-        let due = host.poll_timeout().filter(|deadline| deadline.at <= self.now);
+        let Some(host) = &self.nodes[node].host else {
+            return;
+        };
+        let due = host
+            .poll_timeout()
+            .filter(|deadline| deadline.at <= self.now);
         if let Some(deadline) = due {
             let reason = deadline.reason;
-            self.note(node, Kind::Timeout, None, reason.as_bytes(), Detail::Reason(reason));
+            self.note(
+                node,
+                Kind::Timeout,
+                None,
+                reason.as_bytes(),
+                Detail::Reason(reason),
+            );
             let now = self.now;
             if let Some(host) = &mut self.nodes[node].host {
                 host.handle_timeout(now);
@@ -408,7 +501,11 @@ impl<H: Host> Driver<H> {
     fn settle(&mut self, node: usize) {
         while let Some(output) = self.host_mut(node).and_then(Host::poll_output) {
             match output {
-                Output::Send { to, message, lane: _ } => {
+                Output::Send {
+                    to,
+                    message,
+                    lane: _,
+                } => {
                     if let Some(to) = self.index_of(to) {
                         self.post(node, to, message);
                     }
@@ -470,19 +567,34 @@ impl<H: Host> Driver<H> {
 
     fn note(&mut self, node: usize, kind: Kind, peer: Option<usize>, bytes: &[u8], detail: Detail) {
         let peer = peer.and_then(|peer| u32::try_from(peer).ok());
-        let record = Record { at: self.now, kind, peer, detail };
+        let record = Record {
+            at: self.now,
+            kind,
+            peer,
+            detail,
+        };
         self.trace.note(node, bytes, record);
     }
 
     fn remark(&mut self, node: usize, text: String) {
         let detail = Detail::Text(text);
-        let record = Record { at: self.now, kind: Kind::Told, peer: None, detail };
+        let record = Record {
+            at: self.now,
+            kind: Kind::Told,
+            peer: None,
+            detail,
+        };
         self.trace.remark(node, record);
     }
 
     fn defect(&mut self, node: usize, sentence: &'static str, got: String) {
         if self.defects.len() < DEFECTS_MAX {
-            self.defects.push(Defect { at: self.now, node, sentence, got });
+            self.defects.push(Defect {
+                at: self.now,
+                node,
+                sentence,
+                got,
+            });
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Expect {
     pub delivered: Option<f64>,
     /// Most frames given to a sink twice.
     pub duplicates: Option<u64>,
+    /// Most gaps of the complete class of which a sink was told.
+    pub gaps_told: Option<u64>,
     /// Most seconds from a fault until all live members hang on the root again.
     pub repair_s_max: Option<f64>,
     /// Most seconds in which a live sink got nothing while the source sent.
@@ -54,20 +56,49 @@ impl Expect {
         let mut failed = Vec::new();
         if outcome.broken_total > 0 {
             let got = format!("{} broken", outcome.broken_total);
-            failed.push(Failed { name: "invariants", expected: "0 broken".to_owned(), got });
+            failed.push(Failed {
+                name: "invariants",
+                expected: "0 broken".to_owned(),
+                got,
+            });
         }
         let count = |value: usize| value as f64;
         let at_most = [
-            ("violators_end", self.violators_end.map(count), Some(count(figures.violators_end))),
-            ("unattached_end", self.unattached_end.map(count), Some(count(figures.unattached_end))),
-            ("cost_over_last_max", self.cost_over_last_max, figures.cost_over_last),
+            (
+                "violators_end",
+                self.violators_end.map(count),
+                Some(count(figures.violators_end)),
+            ),
+            (
+                "unattached_end",
+                self.unattached_end.map(count),
+                Some(count(figures.unattached_end)),
+            ),
+            (
+                "cost_over_last_max",
+                self.cost_over_last_max,
+                figures.cost_over_last,
+            ),
             ("rdp_max", self.rdp_max, Some(figures.rdp_max)),
             ("rdp_mean_max", self.rdp_mean_max, Some(figures.rdp_mean)),
             ("attached_s_max", self.attached_s_max, figures.attached_s),
-            ("duplicates", self.duplicates.map(|n| n as f64), Some(figures.duplicates as f64)),
+            (
+                "duplicates",
+                self.duplicates.map(|n| n as f64),
+                Some(figures.duplicates as f64),
+            ),
+            (
+                "gaps_told",
+                self.gaps_told.map(|n| n as f64),
+                Some(figures.gaps_told as f64),
+            ),
             ("repair_s_max", self.repair_s_max, figures.repair_s),
             ("stall_s_max", self.stall_s_max, figures.stall_s),
-            ("probes_mean_max", self.probes_mean_max, Some(figures.probes_mean)),
+            (
+                "probes_mean_max",
+                self.probes_mean_max,
+                Some(figures.probes_mean),
+            ),
             (
                 "overlay_messages_per_s_max",
                 self.overlay_messages_per_s_max,
@@ -86,9 +117,16 @@ impl Expect {
             }
         }
         if let Some(least) = self.delivered
-            && figures.delivered.is_none_or(|share| share.is_nan() || share < least)
+            && figures
+                .delivered
+                .is_none_or(|share| share.is_nan() || share < least)
         {
-            failed.push(Failed::new("delivered", "at least", least, figures.delivered));
+            failed.push(Failed::new(
+                "delivered",
+                "at least",
+                least,
+                figures.delivered,
+            ));
         }
         failed
     }
@@ -97,7 +135,11 @@ impl Expect {
 impl Failed {
     fn new(name: &'static str, which: &str, bound: f64, got: Option<f64>) -> Self {
         let got = got.map_or_else(|| "none".to_owned(), |value| format!("{value:.6}"));
-        Self { name, expected: format!("{which} {bound}"), got }
+        Self {
+            name,
+            expected: format!("{which} {bound}"),
+            got,
+        }
     }
 }
 
@@ -106,7 +148,11 @@ mod tests {
     use super::*;
 
     fn names(expect: &Expect, outcome: &Outcome) -> Vec<&'static str> {
-        expect.failed(outcome).into_iter().map(|failed| failed.name).collect()
+        expect
+            .failed(outcome)
+            .into_iter()
+            .map(|failed| failed.name)
+            .collect()
     }
 
     #[test]
@@ -128,13 +174,19 @@ mod tests {
 
     #[test]
     fn a_figure_that_does_not_exist_fails_its_bound() {
-        let expect = Expect { repair_s_max: Some(9.0), ..Expect::default() };
+        let expect = Expect {
+            repair_s_max: Some(9.0),
+            ..Expect::default()
+        };
         assert_eq!(names(&expect, &Outcome::default()), ["repair_s_max"]);
     }
 
     #[test]
     fn a_broken_invariant_fails_every_scenario() {
-        let outcome = Outcome { broken_total: 1, ..Outcome::default() };
+        let outcome = Outcome {
+            broken_total: 1,
+            ..Outcome::default()
+        };
         assert_eq!(names(&Expect::default(), &outcome), ["invariants"]);
     }
 }

@@ -142,7 +142,11 @@ pub fn topology(
             let rows: Vec<usize> = (0..scenario.nodes.unwrap_or(matrix.len())).collect();
             if rows.len() > matrix.len() {
                 let places = matrix.len();
-                return Err(BadMembers::Number { asked: rows.len(), places }.into());
+                return Err(BadMembers::Number {
+                    asked: rows.len(),
+                    places,
+                }
+                .into());
             }
             Topology::from(matrix.restricted_to(&rows)?)
         }
@@ -281,7 +285,9 @@ impl<'a> Experiment<'a> {
     fn hear(&mut self) {
         let mut broken = Vec::new();
         while let Some((node, event)) = self.driver.poll_event() {
-            let again = self.programs.on_event(&mut self.driver, node, event, &mut broken);
+            let again = self
+                .programs
+                .on_event(&mut self.driver, node, event, &mut broken);
             let when = self.driver.now() + RETRY;
             match again {
                 Some(Again::Source) => self.plan(when, Due::AttachSource),

@@ -30,11 +30,20 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}, seed {}, at {:?}, node n{}", self.test, self.seed, self.at, self.node)?;
+        writeln!(
+            f,
+            "{}, seed {}, at {:?}, node n{}",
+            self.test, self.seed, self.at, self.node
+        )?;
         writeln!(f, "  broken    {}", self.sentence)?;
         writeln!(f, "  expected  {}", self.expected)?;
         writeln!(f, "  got       {}", self.got)?;
-        writeln!(f, "  the last {} events of n{}:", self.recent.len(), self.node)?;
+        writeln!(
+            f,
+            "  the last {} events of n{}:",
+            self.recent.len(),
+            self.node
+        )?;
         for line in &self.recent {
             writeln!(f, "    {line}")?;
         }

@@ -114,6 +114,8 @@ pub struct Figures {
     pub delivered: Option<f64>,
     /// Frames given to a sink twice.
     pub duplicates: u64,
+    /// Gaps of the complete class of which a sink was told.
+    pub gaps_told: u64,
     /// Longest time from a fault until all live members hung on the root again.
     pub repair_s: Option<f64>,
     /// Longest time in which a live sink got nothing while the source sent.
@@ -149,6 +151,7 @@ impl Figures {
             ("frames_blocked", count(self.frames_blocked)),
             ("delivered", self.delivered),
             ("duplicates", count(self.duplicates)),
+            ("gaps_told", count(self.gaps_told)),
             ("repair_s", self.repair_s),
             ("stall_s", self.stall_s),
             ("probes_mean", Some(self.probes_mean)),
@@ -176,9 +179,13 @@ pub struct Spread {
 
 /// Median and worst of each figure that every outcome has.
 pub fn spreads(outcomes: &[Outcome]) -> Vec<Spread> {
-    let all: Vec<Vec<(&str, f64)>> =
-        outcomes.iter().map(|outcome| outcome.figures.values()).collect();
-    let Some(first) = outcomes.first() else { return Vec::new() };
+    let all: Vec<Vec<(&str, f64)>> = outcomes
+        .iter()
+        .map(|outcome| outcome.figures.values())
+        .collect();
+    let Some(first) = outcomes.first() else {
+        return Vec::new();
+    };
     let spread = |(name, _): (&'static str, f64)| {
         let mut values = Vec::with_capacity(all.len());
         for row in &all {
@@ -186,10 +193,23 @@ pub fn spreads(outcomes: &[Outcome]) -> Vec<Spread> {
         }
         values.sort_by(f64::total_cmp);
         let least_is_worst = matches!(name, "delivered" | "frames_sent");
-        let worst = if least_is_worst { values.first() } else { values.last() };
-        Some(Spread { name, median: values[(values.len() - 1) / 2], worst: *worst? })
+        let worst = if least_is_worst {
+            values.first()
+        } else {
+            values.last()
+        };
+        Some(Spread {
+            name,
+            median: values[(values.len() - 1) / 2],
+            worst: *worst?,
+        })
     };
-    first.figures.values().into_iter().filter_map(spread).collect()
+    first
+        .figures
+        .values()
+        .into_iter()
+        .filter_map(spread)
+        .collect()
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub(crate) const ROOT: usize = 0;
 const NETWORK: &str = "main";
 /// An attachment that was refused is tried again after this.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
+/// A delivery's flag: this sink lost frames before this one.
+const LOST_BEFORE: u8 = 2;
 /// Frames of one call.
 const BATCH_MAX: u64 = 64;
 
@@ -48,6 +50,18 @@ pub(crate) struct Programs {
     given_before: u64,
     /// Frames given twice, over all sinks.
     pub(crate) duplicates: u64,
+    /// Gaps of which a sink was told, over all sinks.
+    pub(crate) gaps_told: u64,
+}
+
+/// A frame given to a sink.
+#[derive(Clone, Copy, Debug)]
+struct Given<'a> {
+    att: u32,
+    seq: u64,
+    /// It says that frames before it are lost.
+    told: bool,
+    data: &'a [u8],
 }
 
 /// What a program asks to be reminded of.
@@ -84,13 +98,18 @@ impl Programs {
             blocked: 0,
             given_before: 0,
             duplicates: 0,
+            gaps_told: 0,
         }
     }
 
     /// The owner deploys the application at the root's node.
     pub(crate) fn deploy(&self, driver: &mut Driver<Peer>) {
         let signed = self.signed.clone();
-        let deploy = Command::Deploy { id: 1, signed, dry_run: false };
+        let deploy = Command::Deploy {
+            id: 1,
+            signed,
+            dry_run: false,
+        };
         driver.command(ROOT, PeerCommand::Site(deploy));
     }
 
@@ -113,7 +132,12 @@ impl Programs {
     fn attach(&mut self, driver: &mut Driver<Peer>, node: usize, role: Role) -> u32 {
         self.atts += 1;
         let (att, app) = (self.atts, self.app.clone());
-        let attach = Command::Attach { att, app, role, resume: None };
+        let attach = Command::Attach {
+            att,
+            app,
+            role,
+            resume: None,
+        };
         driver.command(node, PeerCommand::Site(attach));
         att
     }
@@ -147,13 +171,13 @@ impl Programs {
             let numbers = self.sent..self.sent + count;
             let frames: Vec<Bytes> = numbers.map(|number| self.frame(number)).collect();
             let overlay = self.overlay;
-            let send = |peer: &mut Peer, now| peer.publish(now, overlay, 0, &frames, false);
-            let Some(Ok(sent)) = driver.mutate(ROOT, send) else {
+            let publish = |peer: &mut Peer, now| peer.publish(now, overlay, 0, &frames, false);
+            let Some(Ok(taken)) = driver.mutate(ROOT, publish) else {
                 self.blocked += 1;
                 return;
             };
-            self.seq_first.get_or_insert(sent.seq);
-            self.sent += sent.n as u64;
+            self.seq_first.get_or_insert(taken.seq);
+            self.sent += taken.n as u64;
         }
     }
 
@@ -175,8 +199,18 @@ impl Programs {
         match event {
             PeerEvent::Delivery(delivery) => {
                 let (att, bytes) = (delivery.att, delivery.data.len());
-                broken.extend(self.on_delivery(now, node, att, delivery.seq, &delivery.data));
-                let taken = PeerCommand::Taken { att, frames: 1, bytes: bytes as u64 };
+                let given = Given {
+                    att,
+                    seq: delivery.seq,
+                    told: delivery.flags & LOST_BEFORE != 0,
+                    data: &delivery.data,
+                };
+                broken.extend(self.on_delivery(now, node, &given));
+                let taken = PeerCommand::Taken {
+                    att,
+                    frames: 1,
+                    bytes: bytes as u64,
+                };
                 driver.mutate(node, |peer, now| peer.handle(now, Input::Command(taken)));
                 None
             }
@@ -210,14 +244,13 @@ impl Programs {
         self.sinks[node].as_mut().filter(|sink| sink.att == att)
     }
 
-    fn on_delivery(
-        &mut self,
-        now: Time,
-        node: usize,
-        att: u32,
-        seq: u64,
-        data: &[u8],
-    ) -> Option<Broken> {
+    fn on_delivery(&mut self, now: Time, node: usize, given: &Given<'_>) -> Option<Broken> {
+        let &Given {
+            att,
+            seq,
+            told,
+            data,
+        } = given;
         let first = self.seq_first.unwrap_or(seq);
         let sink = self.sinks[node].as_mut().filter(|sink| sink.att == att)?;
         let number = data.first_chunk().map(|head| u64::from_le_bytes(*head));
@@ -229,16 +262,19 @@ impl Programs {
                 got: format!("{number:?}, {} bytes", data.len()),
             });
         };
-        let before = sink.duplicates;
-        let broken = sink.take(now, node, number);
-        self.duplicates += sink.duplicates - before;
+        let before = (sink.duplicates, sink.gaps_told);
+        let broken = sink.take(now, node, number, told);
+        self.duplicates += sink.duplicates - before.0;
+        self.gaps_told += sink.gaps_told - before.1;
         broken
     }
 
     fn on_member(&mut self, member: NodeId, state: MemberState) {
         let next = self.sent;
         let index = usize::try_from(member.index()).unwrap_or(usize::MAX);
-        let Some(Some(sink)) = self.sinks.get_mut(index) else { return };
+        let Some(Some(sink)) = self.sinks.get_mut(index) else {
+            return;
+        };
         match state {
             MemberState::Joined => sink.joined(next),
             MemberState::Joining | MemberState::Leaving | MemberState::Gone => sink.parted(next),

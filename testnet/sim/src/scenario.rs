@@ -224,52 +224,99 @@ impl Scenario {
     pub fn from_toml(text: &str) -> Result<Self, ScenarioError> {
         let scenario: Self =
             toml::from_str(text).map_err(|error| ScenarioError::Toml(error.to_string()))?;
-        scenario.check().map_err(|(field, problem)| ScenarioError::Field {
-            line: line_of(text, field),
-            field,
-            problem,
-        })?;
+        scenario
+            .check()
+            .map_err(|(field, problem)| ScenarioError::Field {
+                line: line_of(text, field),
+                field,
+                problem,
+            })?;
         Ok(scenario)
     }
 
     /// Checks every value; for scenarios that were changed by flags too.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
-        ensure(is_name(&self.name), "name", "must be 1 to 40 of a-z, 0-9 and -")?;
+        ensure(
+            is_name(&self.name),
+            "name",
+            "must be 1 to 40 of a-z, 0-9 and -",
+        )?;
         let nodes = self.nodes.unwrap_or(NODES_MAX);
-        ensure((2..=NODES_MAX).contains(&nodes), "nodes", "must be 2 to 12000")?;
+        ensure(
+            (2..=NODES_MAX).contains(&nodes),
+            "nodes",
+            "must be 2 to 12000",
+        )?;
         let given = self.nodes.is_some() || matches!(self.topology, Topology::Matrix(_));
-        ensure(given, "nodes", "must be given unless the topology is a matrix")?;
+        ensure(
+            given,
+            "nodes",
+            "must be given unless the topology is a matrix",
+        )?;
         let lasts = (1..=DURATION_S_MAX).contains(&self.duration_s);
         ensure(lasts, "duration_s", "must be 1 to 86400")?;
         let seeds = (1..=LIST_MAX).contains(&self.seeds.len());
         ensure(seeds, "seeds", "must be 1 to 1000 numbers")?;
-        ensure(self.contacts >= 1 && self.contacts <= 64, "contacts", "must be 1 to 64")?;
+        ensure(
+            self.contacts >= 1 && self.contacts <= 64,
+            "contacts",
+            "must be 1 to 64",
+        )?;
         if let Err(error) = self.conditions.checked() {
             return Err(("conditions", error.to_string()));
         }
         self.app.check(f64::from(self.duration_s))?;
-        ensure(self.faults.len() <= LIST_MAX, "faults", "must be at most 1000")?;
-        self.faults.iter().try_for_each(|fault| fault.check(self.duration_s, nodes))
+        ensure(
+            self.faults.len() <= LIST_MAX,
+            "faults",
+            "must be at most 1000",
+        )?;
+        self.faults
+            .iter()
+            .try_for_each(|fault| fault.check(self.duration_s, nodes))
     }
 
     /// The moment at which the last fault is over, seconds.
     pub fn faults_end_s(&self) -> f64 {
-        self.faults.iter().map(|fault| fault.at_s + fault.for_s).fold(0.0, f64::max)
+        self.faults
+            .iter()
+            .map(|fault| fault.at_s + fault.for_s)
+            .fold(0.0, f64::max)
     }
 }
 
 impl App {
     fn check(&self, duration_s: f64) -> Result<(), (&'static str, String)> {
-        ensure((1.0..=16.0).contains(&self.alpha), "alpha", "must be 1 to 16")?;
+        ensure(
+            (1.0..=16.0).contains(&self.alpha),
+            "alpha",
+            "must be 1 to 16",
+        )?;
         ensure((1..=64).contains(&self.cap), "cap", "must be 1 to 64")?;
         let share = (0.0..=1.0).contains(&self.reliability);
         ensure(share, "reliability", "must be 0 to 1")?;
-        ensure((1..=60_000).contains(&self.deadline_ms), "deadline_ms", "must be 1 to 60000")?;
-        ensure(self.sinks > 0.0 && self.sinks <= 1.0, "sinks", "must be above 0, at most 1")?;
-        ensure((0.0..=RATE_MAX).contains(&self.rate), "rate", "must be 0 to 10000")?;
+        ensure(
+            (1..=60_000).contains(&self.deadline_ms),
+            "deadline_ms",
+            "must be 1 to 60000",
+        )?;
+        ensure(
+            self.sinks > 0.0 && self.sinks <= 1.0,
+            "sinks",
+            "must be above 0, at most 1",
+        )?;
+        ensure(
+            (0.0..=RATE_MAX).contains(&self.rate),
+            "rate",
+            "must be 0 to 10000",
+        )?;
         let payload = (PAYLOAD_MIN..=PAYLOAD_MAX).contains(&self.payload);
         ensure(payload, "payload", "must be 8 to 65536 bytes")?;
-        ensure(window(self.attach_s, duration_s), "attach_s", "must rise within the duration")?;
+        ensure(
+            window(self.attach_s, duration_s),
+            "attach_s",
+            "must rise within the duration",
+        )?;
         let drained = self.rate <= 0.0 || self.publish_s.1 + 5.0 <= duration_s;
         ensure(
             window(self.publish_s, duration_s) && drained,
@@ -282,8 +329,16 @@ impl App {
 impl Fault {
     fn check(&self, duration_s: u32, nodes: usize) -> Result<(), (&'static str, String)> {
         let duration_s = f64::from(duration_s);
-        ensure((0.0..=duration_s).contains(&self.at_s), "at_s", "must be within the duration")?;
-        ensure((0.0..=duration_s).contains(&self.for_s), "for_s", "must be within the duration")?;
+        ensure(
+            (0.0..=duration_s).contains(&self.at_s),
+            "at_s",
+            "must be within the duration",
+        )?;
+        ensure(
+            (0.0..=duration_s).contains(&self.for_s),
+            "for_s",
+            "must be within the duration",
+        )?;
         ensure((0.0..=1.0).contains(&self.share), "share", "must be 0 to 1")?;
         let known = self.nodes.iter().all(|&node| node < nodes);
         ensure(known, "nodes", "of a fault must exist")?;
@@ -296,7 +351,11 @@ impl Fault {
             FaultKind::Conditions => self.conditions.is_some(),
             FaultKind::Restart | FaultKind::Heal => true,
         };
-        ensure(needs, "kind", "needs nodes or a share, churn for_s too, conditions those")?;
+        ensure(
+            needs,
+            "kind",
+            "needs nodes or a share, churn for_s too, conditions those",
+        )?;
         match self.conditions.map(Conditions::checked) {
             Some(Err(error)) => Err(("conditions", error.to_string())),
             Some(Ok(_)) | None => Ok(()),
@@ -308,7 +367,10 @@ impl TryFrom<String> for Topology {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        match text.split_once(' ').map_or((text.as_str(), ""), |(kind, file)| (kind, file.trim())) {
+        match text
+            .split_once(' ')
+            .map_or((text.as_str(), ""), |(kind, file)| (kind, file.trim()))
+        {
             ("transit-stub", "") => Ok(Self::TransitStub),
             ("matrix", file) if !file.is_empty() => Ok(Self::Matrix(file.to_owned())),
             ("ts600", file) if !file.is_empty() => Ok(Self::Ts600(file.to_owned())),
@@ -334,7 +396,11 @@ impl fmt::Display for Topology {
 }
 
 fn ensure(holds: bool, field: &'static str, problem: &str) -> Result<(), (&'static str, String)> {
-    if holds { Ok(()) } else { Err((field, problem.to_owned())) }
+    if holds {
+        Ok(())
+    } else {
+        Err((field, problem.to_owned()))
+    }
 }
 
 fn window((from, until): (f64, f64), duration_s: f64) -> bool {

@@ -99,7 +99,9 @@ pub struct Trace {
 
 impl fmt::Debug for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trace").field("events", &self.events).finish_non_exhaustive()
+        f.debug_struct("Trace")
+            .field("events", &self.events)
+            .finish_non_exhaustive()
     }
 }
 
@@ -157,7 +159,10 @@ impl Trace {
 
     /// The last events of a node, oldest first, one line each. `show` renders a message's bytes.
     pub fn recent(&self, node: usize, show: impl Fn(&[u8]) -> String) -> Vec<String> {
-        self.recent[node].iter().map(|record| line(record, &show)).collect()
+        self.recent[node]
+            .iter()
+            .map(|record| line(record, &show))
+            .collect()
     }
 
     /// Everything: a sequence of CBOR arrays `[time in us, node, kind, peer or null, bytes]`.
@@ -172,12 +177,20 @@ impl Trace {
     }
 
     fn keep(&mut self, node: u32, bytes: &[u8], record: &Record) {
-        let Some(kept) = &mut self.recorded else { return };
+        let Some(kept) = &mut self.recorded else {
+            return;
+        };
         if kept.len() + bytes.len() > RECORD_BYTES_MAX {
             self.unrecorded += 1;
             return;
         }
-        let row = (record.at, node, record.kind as u8, record.peer, serde_bytes::Bytes::new(bytes));
+        let row = (
+            record.at,
+            node,
+            record.kind as u8,
+            record.peer,
+            serde_bytes::Bytes::new(bytes),
+        );
         kept.extend_from_slice(&opus_core::codec::encode(&row));
     }
 }
@@ -198,7 +211,11 @@ fn line(record: &Record, show: &impl Fn(&[u8]) -> String) -> String {
     let whole = written.and_then(|()| write!(line, " {detail}"));
     whole.expect("writing into a string cannot fail");
     if line.chars().count() > LINE_CHARS_MAX {
-        line = line.chars().take(LINE_CHARS_MAX).chain("...".chars()).collect();
+        line = line
+            .chars()
+            .take(LINE_CHARS_MAX)
+            .chain("...".chars())
+            .collect();
     }
     line
 }
@@ -208,7 +225,12 @@ mod tests {
     use super::*;
 
     fn record(at: u64) -> Record {
-        Record { at: Time(at), kind: Kind::Received, peer: Some(3), detail: Detail::None }
+        Record {
+            at: Time(at),
+            kind: Kind::Received,
+            peer: Some(3),
+            detail: Detail::None,
+        }
     }
 
     #[test]
@@ -221,7 +243,12 @@ mod tests {
         let base = hash(0, 1, b"a");
         assert_eq!(base.len(), 64);
         assert_eq!(base, hash(0, 1, b"a"));
-        for other in [hash(1, 1, b"a"), hash(0, 2, b"a"), hash(0, 1, b"b"), hash(0, 1, b"")] {
+        for other in [
+            hash(1, 1, b"a"),
+            hash(0, 2, b"a"),
+            hash(0, 1, b"b"),
+            hash(0, 1, b""),
+        ] {
             assert_ne!(base, other);
         }
     }
@@ -234,7 +261,11 @@ mod tests {
         }
         let lines = trace.recent(1, |_| String::new());
         assert_eq!(lines.len(), RECENT_MAX);
-        assert!(lines[0].starts_with("0.000010s received n3"), "{}", lines[0]);
+        assert!(
+            lines[0].starts_with("0.000010s received n3"),
+            "{}",
+            lines[0]
+        );
         assert!(trace.recent(0, |_| String::new()).is_empty());
         assert_eq!(trace.events(), 60);
         // [time, node, kind, peer, bytes] in 6 or 7 bytes each, the first with time 0.

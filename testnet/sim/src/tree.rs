@@ -76,7 +76,9 @@ pub fn truth(
             continue;
         };
         let edges = std::iter::once(&node).chain(&chain).zip(&chain);
-        let delay: u64 = edges.map(|(&below, &above)| topology.rtt_us(below, above)).sum();
+        let delay: u64 = edges
+            .map(|(&below, &above)| topology.rtt_us(below, above))
+            .sum();
         delay_us[node] = Some(delay);
         let direct = topology.rtt_us(node, root);
         let rdp = delay as f64 / direct as f64;
@@ -122,7 +124,9 @@ pub fn loops(claims: &Claims) -> BTreeSet<Vec<usize>> {
                 Some(_) | None => break,
             }
         }
-        let closes = claims[at].as_ref().is_some_and(|claim| claim.parent.is_some());
+        let closes = claims[at]
+            .as_ref()
+            .is_some_and(|claim| claim.parent.is_some());
         if walk[at] == start + 1 && closes {
             found.extend(loop_from(claims, at));
         }
@@ -141,7 +145,11 @@ fn loop_from(claims: &Claims, start: usize) -> Option<Vec<usize>> {
         around.push(at);
         at = claims.get(at)?.as_ref()?.parent?;
     }
-    let lowest = around.iter().enumerate().min_by_key(|&(_, &node)| node).map_or(0, |(at, _)| at);
+    let lowest = around
+        .iter()
+        .enumerate()
+        .min_by_key(|&(_, &node)| node)
+        .map_or(0, |(at, _)| at);
     around.rotate_left(lowest);
     Some(around)
 }
@@ -175,17 +183,37 @@ mod tests {
     }
 
     fn claims(parents: &[Option<usize>]) -> Vec<Option<Claim>> {
-        let claim = |&parent| Some(Claim { parent, ..Claim::default() });
+        let claim = |&parent| {
+            Some(Claim {
+                parent,
+                ..Claim::default()
+            })
+        };
         parents.iter().map(claim).collect()
     }
 
     #[test]
     fn the_truth_of_a_star_and_of_a_detour() {
-        let star = truth(&line(), &claims(&[None, Some(0), Some(0), Some(0)]), &[true; 4], 0, 1.5);
+        let star = truth(
+            &line(),
+            &claims(&[None, Some(0), Some(0), Some(0)]),
+            &[true; 4],
+            0,
+            1.5,
+        );
         assert!((star.cost_ms - 60.0).abs() < 1e-9);
         assert_eq!((star.attached, star.unattached, star.violators), (3, 0, 0));
-        let detour = truth(&line(), &claims(&[None, Some(2), Some(0), Some(2)]), &[true; 4], 0, 1.5);
-        assert_eq!(detour.delay_us, [None, Some(30_000), Some(20_000), Some(30_000)]);
+        let detour = truth(
+            &line(),
+            &claims(&[None, Some(2), Some(0), Some(2)]),
+            &[true; 4],
+            0,
+            1.5,
+        );
+        assert_eq!(
+            detour.delay_us,
+            [None, Some(30_000), Some(20_000), Some(30_000)]
+        );
         assert_eq!(detour.violators, 1);
         assert!((detour.rdp_max - 3.0).abs() < 1e-9);
         assert!((detour.cost_ms - 40.0).abs() < 1e-9);
@@ -195,7 +223,10 @@ mod tests {
     fn who_hangs_on_a_dead_node_or_a_loop_is_unattached() {
         let mut dead = claims(&[None, Some(0), Some(1), Some(2)]);
         dead[1] = None;
-        assert_eq!(truth(&line(), &dead, &[true, false, true, true], 0, 1.5).unattached, 2);
+        assert_eq!(
+            truth(&line(), &dead, &[true, false, true, true], 0, 1.5).unattached,
+            2
+        );
         assert_eq!(truth(&line(), &dead, &[true; 4], 0, 1.5).unattached, 3);
         let looped = claims(&[None, Some(0), Some(3), Some(2)]);
         assert_eq!(truth(&line(), &looped, &[true; 4], 0, 1.5).unattached, 2);

@@ -50,7 +50,9 @@ impl<H: Host> Driver<H> {
     }
 
     pub(super) fn on_release(&mut self, node: usize, peer: NodeId) {
-        let Some(peer) = self.index_of(peer) else { return };
+        let Some(peer) = self.index_of(peer) else {
+            return;
+        };
         self.nodes[node].wanted.remove(&peer);
         self.rest(node, peer);
     }
@@ -65,7 +67,14 @@ impl<H: Host> Driver<H> {
             let connection = link.connection;
             link.idle_since = Some(now);
             let at = now + self.options.idle;
-            self.schedule(at, Happening::Idle { one: node, other: peer, connection });
+            self.schedule(
+                at,
+                Happening::Idle {
+                    one: node,
+                    other: peer,
+                    connection,
+                },
+            );
         }
     }
 
@@ -86,14 +95,26 @@ impl<H: Host> Driver<H> {
             let incarnations = (self.network.incarnation(from), self.network.incarnation(to));
             self.schedule(
                 self.now + round_trip,
-                Happening::Dialled { from, to, incarnations },
+                Happening::Dialled {
+                    from,
+                    to,
+                    incarnations,
+                },
             );
         } else {
-            let wait = if refused { round_trip } else { self.options.dial_timeout };
+            let wait = if refused {
+                round_trip
+            } else {
+                self.options.dial_timeout
+            };
             let incarnation = self.network.incarnation(from);
             self.schedule(
                 self.now + wait.max(round_trip),
-                Happening::DialFailed { from, to, incarnation },
+                Happening::DialFailed {
+                    from,
+                    to,
+                    incarnation,
+                },
             );
         }
     }
@@ -118,8 +139,14 @@ impl<H: Host> Driver<H> {
         }
         self.dialling.remove(&(from, to));
         let mutual = |one: &Link, other: &Link| one.connection == other.connection;
-        let (here, there) = (self.nodes[from].links.get(&to), self.nodes[to].links.get(&from));
-        if here.zip(there).is_some_and(|(one, other)| mutual(one, other)) {
+        let (here, there) = (
+            self.nodes[from].links.get(&to),
+            self.nodes[to].links.get(&from),
+        );
+        if here
+            .zip(there)
+            .is_some_and(|(one, other)| mutual(one, other))
+        {
             return;
         }
         self.connect(from, to);
@@ -137,7 +164,11 @@ impl<H: Host> Driver<H> {
             }
         }
         for (node, peer) in [(one, other), (other, one)] {
-            let link = Link { connection, blocked: false, idle_since: None };
+            let link = Link {
+                connection,
+                blocked: false,
+                idle_since: None,
+            };
             self.nodes[node].links.insert(peer, link);
         }
         for (node, peer) in [(one, other), (other, one)] {
@@ -164,7 +195,14 @@ impl<H: Host> Driver<H> {
         if self.nodes[from].kept.contains(&to) {
             let incarnation = self.network.incarnation(from);
             let at = self.now + self.options.redial;
-            self.schedule(at, Happening::Redial { from, to, incarnation });
+            self.schedule(
+                at,
+                Happening::Redial {
+                    from,
+                    to,
+                    incarnation,
+                },
+            );
         }
     }
 
@@ -182,9 +220,11 @@ impl<H: Host> Driver<H> {
     }
 
     pub(super) fn on_silence(&mut self, one: usize, other: usize, connection: u64) {
-        if !self.is_cut(one, other) && self.is_running(one) && self.is_running(other) {
+        let since = self.silent_since.get(&(one, other));
+        if since.is_none_or(|&since| self.now.since(since) < self.options.silence) {
             return;
         }
+        self.silent_since.remove(&(one, other));
         self.disconnected(one, other, connection);
         self.disconnected(other, one, connection);
     }
@@ -199,12 +239,22 @@ impl<H: Host> Driver<H> {
         if !(due(one, other) && due(other, one)) {
             return;
         }
-        let at = match self.network.send_in_order(self.now, one, other, CLOSE_BYTES) {
+        let at = match self
+            .network
+            .send_in_order(self.now, one, other, CLOSE_BYTES)
+        {
             Fate::Deliver(at) | Fate::Twice(at, _) => at,
             Fate::Held | Fate::Lost => self.now + self.options.silence,
         };
         self.disconnected(one, other, connection);
-        self.schedule(at, Happening::Closed { node: other, peer: one, connection });
+        self.schedule(
+            at,
+            Happening::Closed {
+                node: other,
+                peer: one,
+                connection,
+            },
+        );
     }
 
     pub(super) fn link_mut(&mut self, node: usize, peer: usize, n: u64) -> Option<&mut Link> {
@@ -213,7 +263,10 @@ impl<H: Host> Driver<H> {
     }
 
     pub(super) fn connection(&self, node: usize, peer: usize) -> Option<u64> {
-        self.nodes[node].links.get(&peer).map(|link| link.connection)
+        self.nodes[node]
+            .links
+            .get(&peer)
+            .map(|link| link.connection)
     }
 }
 

@@ -22,7 +22,14 @@ impl<H: Host> Driver<H> {
             self.held.remove(&(node, peer));
             let at = self.noticed_at(node, peer, silent);
             let connection = link.connection;
-            self.schedule(at, Happening::Closed { node: peer, peer: node, connection });
+            self.schedule(
+                at,
+                Happening::Closed {
+                    node: peer,
+                    peer: node,
+                    connection,
+                },
+            );
         }
         self.network.crash(node);
         true
@@ -34,7 +41,10 @@ impl<H: Host> Driver<H> {
         if silent {
             return silence;
         }
-        match self.network.send_in_order(self.now, node, peer, CLOSE_BYTES) {
+        match self
+            .network
+            .send_in_order(self.now, node, peer, CLOSE_BYTES)
+        {
             Fate::Deliver(at) | Fate::Twice(at, _) => at,
             Fate::Held | Fate::Lost => silence,
         }
@@ -76,13 +86,13 @@ impl<H: Host> Driver<H> {
     /// Ends all cuts.
     pub fn repair_all(&mut self) {
         self.network.repair_all();
-        self.release_held();
+        self.after_repair();
     }
 
     /// Ends one cut. False if it is not in force.
     pub fn repair(&mut self, cut: CutId) -> bool {
         let repaired = self.network.repair(cut);
-        self.release_held();
+        self.after_repair();
         repaired
     }
 
@@ -97,6 +107,17 @@ impl<H: Host> Driver<H> {
         up && !self.is_open_both_ways(one, other)
     }
 
+    fn after_repair(&mut self) {
+        let silent_since = std::mem::take(&mut self.silent_since);
+        let still = |&(&(one, other), _): &(&(usize, usize), &Time)| self.is_cut(one, other);
+        self.silent_since = silent_since
+            .iter()
+            .filter(still)
+            .map(|(&pair, &since)| (pair, since))
+            .collect();
+        self.release_held();
+    }
+
     /// Connections over a cut break when it has stood for the silence timeout.
     fn watch_silence(&mut self) {
         let at = self.now + self.options.silence;
@@ -108,7 +129,16 @@ impl<H: Host> Driver<H> {
                 .filter(|&(other, _)| self.is_cut(one, other))
                 .collect();
             for (other, connection) in over {
-                self.schedule(at, Happening::Silence { one, other, connection });
+                let now = self.now;
+                self.silent_since.entry((one, other)).or_insert(now);
+                self.schedule(
+                    at,
+                    Happening::Silence {
+                        one,
+                        other,
+                        connection,
+                    },
+                );
             }
         }
     }

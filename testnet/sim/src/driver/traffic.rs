@@ -35,7 +35,9 @@ pub(super) type Held<M> = VecDeque<(u64, Packet<M>)>;
 impl<H: Host> Driver<H> {
     /// Sends a message if the peer is connected; drops it otherwise, as the contract says.
     pub(super) fn post(&mut self, from: usize, to: usize, message: H::Message) {
-        let Some(connection) = self.connection(from, to) else { return };
+        let Some(connection) = self.connection(from, to) else {
+            return;
+        };
         let bytes = Bytes::from(H::encode(&message));
         self.counts.messages += 1;
         self.counts.message_bytes += bytes.len() as u64;
@@ -72,7 +74,9 @@ impl<H: Host> Driver<H> {
                 return;
             }
             let now = self.now;
-            let Some(host) = &mut self.nodes[from].host else { return };
+            let Some(host) = &mut self.nodes[from].host else {
+                return;
+            };
             let mut out = BytesMut::new();
             let more = host.fill(now, id_of(to), &mut out, BUDGET);
             if !out.is_empty() {
@@ -91,10 +95,22 @@ impl<H: Host> Driver<H> {
         if let Some(link) = self.link_mut(from, to, connection) {
             link.blocked = true;
         }
-        if let Some(bytes_per_s) = self.network.conditions().bytes_per_s.filter(|_| waiting > 0) {
+        if let Some(bytes_per_s) = self
+            .network
+            .conditions()
+            .bytes_per_s
+            .filter(|_| waiting > 0)
+        {
             let us = waiting.saturating_mul(500_000) / bytes_per_s;
             let at = self.now + Duration::from_micros(us.max(1));
-            self.schedule(at, Happening::Writable { from, to, connection });
+            self.schedule(
+                at,
+                Happening::Writable {
+                    from,
+                    to,
+                    connection,
+                },
+            );
         }
     }
 
@@ -119,11 +135,27 @@ impl<H: Host> Driver<H> {
                 }
             }
             Fate::Deliver(at) => {
-                self.schedule(at, Happening::Arrival { from, to, connection, packet });
+                self.schedule(
+                    at,
+                    Happening::Arrival {
+                        from,
+                        to,
+                        connection,
+                        packet,
+                    },
+                );
             }
             Fate::Twice(first, second) => {
                 for (at, packet) in [(first, packet.clone()), (second, packet)] {
-                    self.schedule(at, Happening::Arrival { from, to, connection, packet });
+                    self.schedule(
+                        at,
+                        Happening::Arrival {
+                            from,
+                            to,
+                            connection,
+                            packet,
+                        },
+                    );
                 }
             }
         }
@@ -142,7 +174,11 @@ impl<H: Host> Driver<H> {
             .flat_map(|node| self.nodes[node].links.keys().map(move |&peer| (node, peer)))
             .collect();
         for (from, to) in links {
-            if let Some(link) = self.nodes[from].links.get_mut(&to).filter(|link| link.blocked) {
+            if let Some(link) = self.nodes[from]
+                .links
+                .get_mut(&to)
+                .filter(|link| link.blocked)
+            {
                 link.blocked = false;
                 self.pump(from, to);
                 self.settle(from);
@@ -175,7 +211,13 @@ impl<H: Host> Driver<H> {
                 }
             }
             Packet::Frames(bytes) => {
-                self.note(to, Kind::Frames, Some(from), &bytes, Detail::Frames(bytes.len()));
+                self.note(
+                    to,
+                    Kind::Frames,
+                    Some(from),
+                    &bytes,
+                    Detail::Frames(bytes.len()),
+                );
                 self.read_frames(to, id_of(from), bytes);
                 self.settle(to);
             }
@@ -206,14 +248,24 @@ impl<H: Host> Driver<H> {
             let length = bytes.get_u32_le() as usize;
             if length > bytes.len() {
                 let sender = self.index_of(from).unwrap_or(to);
-                self.defect(sender, "a write holds whole frames", format!("{length} bytes"));
+                self.defect(
+                    sender,
+                    "a write holds whole frames",
+                    format!("{length} bytes"),
+                );
                 return;
             }
             let frame = bytes.split_to(length);
-            let Some(host) = &mut self.nodes[to].host else { return };
+            let Some(host) = &mut self.nodes[to].host else {
+                return;
+            };
             if !host.received(now, from, frame) {
                 let sender = self.index_of(from).unwrap_or(to);
-                self.defect(sender, "a peer's frames are lawful", format!("refused by n{to}"));
+                self.defect(
+                    sender,
+                    "a peer's frames are lawful",
+                    format!("refused by n{to}"),
+                );
                 return;
             }
         }

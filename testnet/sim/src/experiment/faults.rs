@@ -32,7 +32,11 @@ impl Experiment<'_> {
                 }
             }
             FaultKind::Restart => {
-                let named = if nodes.is_empty() { self.dead.iter().copied().collect() } else { nodes };
+                let named = if nodes.is_empty() {
+                    self.dead.iter().copied().collect()
+                } else {
+                    nodes
+                };
                 self.restart(&named);
             }
             FaultKind::Partition => {
@@ -75,8 +79,9 @@ impl Experiment<'_> {
             return fault.nodes.clone();
         }
         let all = self.driver.len();
-        let mut nodes: Vec<usize> =
-            (0..all).filter(|&node| node != ROOT && self.driver.is_running(node)).collect();
+        let mut nodes: Vec<usize> = (0..all)
+            .filter(|&node| node != ROOT && self.driver.is_running(node))
+            .collect();
         nodes.shuffle(&mut self.seed.derive("fault", index as u64).rng());
         if fault.inner {
             let claims = measure::claims(&self.driver, self.programs.overlay);

@@ -44,7 +44,11 @@ pub(super) fn claims(driver: &Driver<Peer>, overlay: OverlayId) -> Vec<Option<Cl
         Some(Claim {
             parent: status.parent.map(index),
             path: status.path.iter().copied().map(index).collect(),
-            children: status.children.iter().map(|&(child, _)| index(child)).collect(),
+            children: status
+                .children
+                .iter()
+                .map(|&(child, _)| index(child))
+                .collect(),
             delay_us: status.delay_us,
             direct_us: status.direct_us,
         })
@@ -112,7 +116,9 @@ impl Measure {
 
     /// Looks whether all members hang on the root. True: not yet, look again.
     pub(super) fn watch(&mut self, driver: &Driver<Peer>, overlay: OverlayId) -> bool {
-        let Some(since) = self.awaited_since else { return false };
+        let Some(since) = self.awaited_since else {
+            return false;
+        };
         let now = driver.now();
         if now < since {
             return true;
@@ -133,12 +139,21 @@ impl Measure {
 
     fn truth(&self, driver: &Driver<Peer>, claims: &[Option<Claim>]) -> Truth {
         let wanted: Vec<bool> = self.present().collect();
-        tree::truth(driver.network().topology(), claims, &wanted, ROOT, self.alpha)
+        tree::truth(
+            driver.network().topology(),
+            claims,
+            &wanted,
+            ROOT,
+            self.alpha,
+        )
     }
 
     /// Whether each node has a receiving program and runs.
     fn present(&self) -> impl Iterator<Item = bool> {
-        self.wanted.iter().zip(&self.down).map(|(&wanted, &down)| wanted && !down)
+        self.wanted
+            .iter()
+            .zip(&self.down)
+            .map(|(&wanted, &down)| wanted && !down)
     }
 
     /// All but what only the experiment knows.
@@ -147,7 +162,9 @@ impl Measure {
         let nodes = driver.len();
         let believed = |claim: &Claim| {
             let direct = claim.direct_us.filter(|&us| us > 0)?;
-            claim.parent.map(|_| f64::from(claim.delay_us) / f64::from(direct))
+            claim
+                .parent
+                .map(|_| f64::from(claim.delay_us) / f64::from(direct))
         };
         let tallies = (0..nodes).map(|node| driver.tallies_of(node));
         let truth = self.truth(driver, &claims);
@@ -160,7 +177,10 @@ impl Measure {
             root: ROOT,
             alpha: Some(self.alpha),
             parent: claims.iter().map(|claim| claim.as_ref()?.parent).collect(),
-            rdp: claims.iter().map(|claim| claim.as_ref().and_then(believed)).collect(),
+            rdp: claims
+                .iter()
+                .map(|claim| claim.as_ref().and_then(believed))
+                .collect(),
             cost: truth.cost_ms,
             alive: (0..nodes).map(|node| driver.is_running(node)).collect(),
             probes: tallies.clone().map(|tallies| tallies.probes).collect(),
@@ -182,7 +202,11 @@ impl Measure {
         }
         let degrees = || (0..nodes).map(|node| driver.peers_of(node).count());
         let members: Vec<usize> = std::iter::once(ROOT)
-            .chain(self.present().enumerate().filter_map(|(node, here)| here.then_some(node)))
+            .chain(
+                self.present()
+                    .enumerate()
+                    .filter_map(|(node, here)| here.then_some(node)),
+            )
             .collect();
         let last_cost = tree::last_cost_ms(&self.matrix, &members, ROOT, self.alpha);
         let among = self.matrix.restricted_to(&members).ok();
@@ -209,6 +233,7 @@ impl Measure {
             frames_delivered: programs.given(),
             delivered: (due > 0).then(|| given as f64 / due as f64),
             duplicates: programs.duplicates,
+            gaps_told: programs.gaps_told,
             repair_s: self.repair_us_max.map(|us| us as f64 / 1e6),
             stall_s: stall_us.map(|us: u64| us as f64 / 1e6),
             probes_mean: mean(probes),
@@ -221,4 +246,3 @@ impl Measure {
         }
     }
 }
-

@@ -14,7 +14,10 @@ fn scenario(more: &str) -> Scenario {
 const PUBLISHING: &str = "[app]\nrate = 10.0\npayload = 100\npublish_s = [12.0, 30.0]\n";
 
 fn outcome(scenario: &Scenario, seed: u64, encode: bool) -> Outcome {
-    let manner = Manner { encode, record: false };
+    let manner = Manner {
+        encode,
+        record: false,
+    };
     run(scenario, &Delays::Generated, seed, manner).unwrap().0
 }
 
