@@ -293,6 +293,7 @@ impl Complete {
                 if epoch(available) == epoch(next) {
                     self.stats.lost += available - next;
                     self.stats.offered += available - next;
+                    sink.note_lost();
                     let overlay = self.name.id.overlay;
                     ctx.out.tell(Event::Lost {
                         overlay,
@@ -323,7 +324,7 @@ impl Complete {
                 att: sink.att,
                 flow: self.name.id,
                 seq,
-                flags: u8::from(entry.repaired) | last_flag(&entry.frame),
+                flags: u8::from(entry.repaired) | last_flag(&entry.frame) | sink.take_lost(),
                 data: entry.frame.slice(BODY_BYTES..),
             };
             sink.hand(ctx.now, self.name.at, delivery, ctx.out);

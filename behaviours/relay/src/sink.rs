@@ -102,10 +102,22 @@ impl Sink {
             && let Some((at, mut delivery)) = self.waiting.pop_front()
         {
             self.waiting_bytes -= delivery.data.len();
-            if std::mem::take(&mut self.lost) {
-                delivery.flags |= FLAG_LOST_HERE;
-            }
+            delivery.flags |= self.take_lost();
             self.hand(now, at, delivery, out);
+        }
+    }
+
+    /// Frames before the next one are lost to it.
+    pub(crate) fn note_lost(&mut self) {
+        self.lost = true;
+    }
+
+    /// What the next frame says of those before it.
+    pub(crate) fn take_lost(&mut self) -> u8 {
+        if std::mem::take(&mut self.lost) {
+            FLAG_LOST_HERE
+        } else {
+            0
         }
     }
 
