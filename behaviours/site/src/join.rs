@@ -158,7 +158,7 @@ impl Site {
             .spec(overlay)
             .is_some_and(|spec| spec.kind == Kind::Unicast);
         let membership = self.memberships.get_mut(&overlay).ok_or(Why::NotRoot)?;
-        let (Phase::Rooted { epoch, .. }, Some(key)) = (&membership.phase, membership.carried)
+        let (Phase::Rooted { epoch, .. }, Some((key, _))) = (&membership.phase, membership.carried)
         else {
             return Err(Why::NotRoot);
         };
@@ -259,13 +259,14 @@ impl Site {
             return;
         };
         let membership = self.membership(overlay);
-        let before = membership.carried.replace(key);
+        let before = membership.carried.replace((key, class));
         let sinks: Vec<u32> = membership.sinks.iter().copied().collect();
-        let anew = before != Some(key);
-        if anew && before.is_some() {
+        // A key can change under what is carried, a class cannot.
+        let kept = before.is_some_and(|(_, before)| before == class);
+        if before.is_some() && !kept {
             self.emit(Event::Relay(opus_relay::Command::Close { overlay }));
         }
-        if anew {
+        if before != Some((key, class)) {
             self.emit(Event::Relay(opus_relay::Command::Open {
                 overlay,
                 class,
@@ -276,7 +277,7 @@ impl Site {
             let source = root;
             self.emit(Event::Relay(opus_relay::Command::Root { overlay, source }));
         }
-        if anew {
+        if !kept {
             self.carry_edges(overlay);
             for att in sinks {
                 self.carry_sink(att, overlay);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use opus_core::{BoundedMap, Contact, NodeId, Time};
+use opus_relay::Class;
 
 use crate::{
     roster::Roster,
@@ -27,8 +28,8 @@ pub(crate) struct Membership {
     /// A local source that does not hold the root yet, or whose hold is contested.
     pub(crate) claim: Option<Claim>,
     pub(crate) phase: Phase,
-    /// Key under which the relay carries the overlay, while it does.
-    pub(crate) carried: Option<[u8; 32]>,
+    /// Key and class under which the relay carries the overlay, while it does.
+    pub(crate) carried: Option<([u8; 32], Class)>,
     /// The root that the overlay machine was told, while it is a member.
     pub(crate) told_root: Option<Contact>,
     /// Id of the last `Join` to the overlay machine.

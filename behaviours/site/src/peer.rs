@@ -5,93 +5,21 @@
 //! that the site manager wraps goes on to its machine. Nothing is decided here. Control messages
 //! are outputs; frames are asked for by peer ([`Peer::fill`]), as the node's frame handlers do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use opus_core::{
-    Contact, Deadline, Input, Limits, Machine, Malformed, NodeId, Output, OverlayId, Seed, Time,
-    Wire,
-};
+use opus_core::{Contact, Deadline, Input, Machine, NodeId, Output, OverlayId, Seed, Time};
 use opus_overlay::Overlay;
 use opus_probe::Probe;
-use opus_relay::{Delivery, Forward, SendError, Sent, Verdict};
-use serde::{Deserialize, Serialize};
+use opus_relay::{Forward, SendError, Sent, Verdict};
 
+pub use self::surface::{PeerCommand, PeerConfig, PeerEvent, PeerMessage};
 use crate::{
     command::{Command, Event},
-    config::Config,
     machine::Site,
-    wire::Message,
 };
 
-/// The configuration of every machine.
-#[derive(Clone, Debug, Default)]
-pub struct PeerConfig {
-    /// Paths.
-    pub probe: opus_probe::Config,
-    /// Edges.
-    pub overlay: opus_overlay::Config,
-    /// Frames.
-    pub relay: opus_relay::Config,
-    /// Everything between them.
-    pub site: Config,
-}
-
-/// What programs on the node ask.
-#[derive(Clone, Debug)]
-pub enum PeerCommand {
-    /// Of the site manager.
-    Site(Command),
-    /// Send frames of the local source; answered by [`PeerEvent::Published`].
-    Publish {
-        /// The overlay of its application.
-        overlay: OverlayId,
-        /// 0 to 15.
-        flow: u8,
-        /// Payloads, in order.
-        frames: Vec<Bytes>,
-        /// Whether the final one is the last of its stream.
-        last: bool,
-    },
-    /// A local sink has taken what it was given: room for more.
-    Taken {
-        /// Which sink.
-        att: u32,
-        /// Deliveries.
-        frames: u32,
-        /// Payload bytes.
-        bytes: u64,
-    },
-}
-
-/// What programs on the node are told.
-#[derive(Clone, Debug)]
-pub enum PeerEvent {
-    /// By the site manager; never a command wrapped for another machine.
-    Site(Event),
-    /// By the forwarding core; the site manager heard it too.
-    Relay(opus_relay::Event),
-    /// A frame for a local sink.
-    Delivery(Delivery),
-    /// Answer to [`PeerCommand::Publish`].
-    Published {
-        /// Which overlay.
-        overlay: OverlayId,
-        /// How many were taken, or why none.
-        result: Result<Sent, SendError>,
-    },
-}
-
-/// A message of any machine.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum PeerMessage {
-    /// Of the probe.
-    Probe(opus_probe::Message),
-    /// Of the overlay.
-    Overlay(opus_overlay::Message),
-    /// Of the site manager.
-    Site(Message),
-}
+mod surface;
 
 /// All machines of one node.
 #[derive(Debug)]
@@ -103,7 +31,7 @@ pub struct Peer {
     now: Time,
     /// Which machines want each peer connected; bounded by their own tables.
     wanted: BTreeMap<NodeId, Wanted>,
-    outputs: std::collections::VecDeque<Output<PeerMessage, PeerEvent>>,
+    outputs: VecDeque<Output<PeerMessage, PeerEvent>>,
 }
 
 /// Who wants a peer connected: probe, overlay, site.
@@ -128,7 +56,7 @@ impl Peer {
             relay: Forward::new(config.relay, id),
             now: Time::ZERO,
             wanted: BTreeMap::new(),
-            outputs: std::collections::VecDeque::new(),
+            outputs: VecDeque::new(),
         }
     }
 
@@ -396,24 +324,6 @@ impl PeerMessage {
     /// Whether it measures a delay: what probing costs is counted by these.
     pub const fn is_ping(&self) -> bool {
         matches!(self, Self::Probe(opus_probe::Message::Ping { .. }))
-    }
-}
-
-impl Wire for PeerMessage {
-    /// The widest of the three; each machine's own limits hold where it stands alone.
-    const LIMITS: Limits = Limits {
-        bytes: 16 << 10,
-        depth: Limits::DEPTH_MAX,
-        items: 8_192,
-        text_keys: false,
-    };
-
-    fn check(&mut self) -> Result<(), Malformed> {
-        match self {
-            Self::Probe(message) => message.check(),
-            Self::Overlay(message) => message.check(),
-            Self::Site(message) => message.check(),
-        }
     }
 }
 

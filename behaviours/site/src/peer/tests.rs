@@ -9,10 +9,11 @@ mod scenarios;
 use std::{collections::BTreeMap, time::Duration};
 
 use opus_core::{
-    Lane, Rng,
+    Lane, Limits, Malformed, Rng, Wire,
     testing::{Net, test_seed},
 };
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::*;
