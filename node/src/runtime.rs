@@ -60,6 +60,12 @@ pub struct Parts {
     pub seed: Seed,
 }
 
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
 /// Settings of the four machines.
 #[derive(Clone, Debug, Default)]
 pub struct MachineConfigs {

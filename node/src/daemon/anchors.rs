@@ -8,13 +8,13 @@ use crate::{
 };
 
 /// Most anchors kept.
-pub const ANCHORS_MAX: usize = 32;
+pub(super) const ANCHORS_MAX: usize = 32;
 
 /// One address a line, each ending in `/p2p/ID`.
 const KIND: Kind = Kind { name: "anchors", tag: *b"ANCH", version: 1, bytes_max: 16 << 10 };
 
 /// The anchors of the last run. A damaged file is put aside and told: the node starts without.
-pub fn load(dir: &StateDir, cautions: &mut Vec<Caution>) -> Vec<Multiaddr> {
+pub(super) fn load(dir: &StateDir, cautions: &mut Vec<Caution>) -> Vec<Multiaddr> {
     let payload = match dir.load(&KIND) {
         Ok(Loaded::Good(payload)) => payload,
         Ok(Loaded::Absent | Loaded::Newer(_)) => return Vec::new(),
@@ -40,7 +40,7 @@ pub fn load(dir: &StateDir, cautions: &mut Vec<Caution>) -> Vec<Multiaddr> {
 }
 
 /// Keeps at most [`ANCHORS_MAX`] anchors. Errors: [`StateError`]; those from before are in force.
-pub fn save(dir: &StateDir, anchors: &[Multiaddr]) -> Result<(), StateError> {
+pub(super) fn save(dir: &StateDir, anchors: &[Multiaddr]) -> Result<(), StateError> {
     let mut text = String::new();
     for anchor in anchors.iter().take(ANCHORS_MAX) {
         let line = format!("{anchor}\n");

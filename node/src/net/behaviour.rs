@@ -116,6 +116,12 @@ impl NetOptions {
     }
 }
 
+impl std::fmt::Debug for Behaviour {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Behaviour").field("peers", &self.peers).finish_non_exhaustive()
+    }
+}
+
 /// The machines and what they share with the node.
 #[derive(Debug)]
 pub struct Machines {

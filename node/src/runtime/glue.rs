@@ -108,7 +108,8 @@ impl Core {
                 let msg = format!("PEER_ABUSE peer={who} reason={machine}:{offence:?} score={score}");
                 self.tellers.tell(Level::Warn, "peer", msg);
                 if ban {
-                    self.behaviour().block(who);
+                    // The adapter refuses the peer until half of its score has faded.
+                    self.tellers.tell(Level::Warn, "peer", format!("{who} is banned for a while"));
                 }
                 None
             }

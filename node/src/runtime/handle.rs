@@ -10,7 +10,7 @@ use super::{Core, told::Tellers};
 use crate::data::Data;
 
 /// A question for the loop: runs between two events, with the loop's state at hand.
-pub type Ask = Box<dyn FnOnce(&mut Core) + Send>;
+pub(super) type Ask = Box<dyn FnOnce(&mut Core) + Send>;
 
 /// The node stopped before it could answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -24,7 +24,8 @@ impl Inner {
         };
         // Ends when the client is gone, the node stops or the stream is cancelled.
         tokio::select! {
-            result = self.follow(overlay, &sink) => drop(result),
+            // The client is gone: nobody is left to tell.
+            Ok(()) | Err(Over) = self.follow(overlay, &sink) => {}
             () = sink.over() => {}
         }
     }

@@ -84,6 +84,18 @@ impl Party {
             let lost: Vec<_> = tree.unattached.iter().map(|view| view.node).collect();
             seen = format!("{} members, unattached {lost:?}, over {over:?}", tree.members.len());
         }
+        for node in 0..self.lab.len() {
+            let Some(handle) = self.lab.handle(node) else { continue };
+            let app = self.overlay;
+            let view = handle.ask(move |core| {
+                let state = core.site().state(app);
+                let edges = core.site().edges(app).map(|(parent, children)| (parent, children.len()));
+                (core.peer_count(), core.site().apps().count(), state, edges)
+            });
+            if let Ok((peers, apps, state, edges)) = view.await {
+                eprintln!("n{node}: {peers} peers, {apps} apps, {state}, {edges:?}");
+            }
+        }
         panic!("seed {}: no rest of {members} within {limit:?}: {seen}", self.seed);
     }
 }
