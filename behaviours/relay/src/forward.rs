@@ -9,17 +9,19 @@ use bytes::{Bytes, BytesMut};
 use opus_core::{Deadline, NodeId, Offence, OverlayId, Time, Timers};
 
 use crate::{
-    ack::{Digest, Top},
-    command::{Class, Command, Delivery, Event, FlowId},
+    command::{Command, Delivery, Event, FlowId},
     config::Config,
     flow::{Ctx, FlowRef, Outputs, Timer},
-    header::{BODY_BYTES, Header, Hop, Kind, flow_tag, rewrite},
-    overlay::{Overlay, STREAMS, Stream},
-    peer::{Fold, PeerIndex, Peers, Want},
+    header::{BODY_BYTES, Header, Kind},
+    overlay::{Overlay, STREAMS},
+    peer::{Fold, PeerIndex, Peers},
     source::{Batch, SendError, Sent},
     spent::Spent,
     stats::FlowStats,
 };
+
+mod frames;
+mod tables;
 
 /// Bytes of one complete flow before another one's turn.
 const QUANTUM: usize = 64 << 10;
@@ -388,125 +390,6 @@ impl Forward {
         Some(act(overlay, &mut ctx))
     }
 
-    fn open(&mut self, id: OverlayId, class: Class, key: [u8; 32]) {
-        if let Some(&slot) = self.slots.get(&id) {
-            if let Some(overlay) = &mut self.overlays[slot as usize] {
-                if overlay.class == class {
-                    overlay.key = key;
-                } else {
-                    let reason = "the overlay is open in another class; close it first";
-                    self.out.tell(Event::Refused {
-                        overlay: id,
-                        reason,
-                    });
-                }
-            }
-            return;
-        }
-        if self.slots.len() >= self.config.overlays_max {
-            let reason = "this node carries as many overlays as it may";
-            self.out.tell(Event::Refused {
-                overlay: id,
-                reason,
-            });
-            return;
-        }
-        let free = self.overlays.iter().position(Option::is_none);
-        let index = free.unwrap_or(self.overlays.len());
-        let slot = u16::try_from(index).expect("overlays_max is far below 65,536");
-        let overlay = Overlay::new(slot, id, class, key);
-        if index == self.overlays.len() {
-            self.overlays.push(Some(overlay));
-        } else {
-            self.overlays[index] = Some(overlay);
-        }
-        self.slots.insert(id, slot);
-    }
-
-    fn close(&mut self, now: Time, id: OverlayId) {
-        let ours = |flow: &FlowId| flow.overlay == id && flow.source == self.me;
-        let next = self
-            .flows()
-            .into_iter()
-            .filter(|(flow, _)| ours(flow))
-            .map(|(_, s)| s.next);
-        if let Some(next) = next.max() {
-            self.spent.note(id, next);
-        }
-        let streams = self.with(now, id, |overlay, ctx| {
-            overlay.close(ctx);
-            std::mem::take(&mut overlay.streams)
-        });
-        for stream in streams.into_iter().flatten().flatten() {
-            self.forget_tags(id, &stream);
-        }
-        if let Some(slot) = self.slots.remove(&id) {
-            self.overlays[slot as usize] = None;
-            self.sinks.retain(|_, overlay| *overlay != slot);
-        }
-    }
-
-    /// Makes `source` the source of an overlay; false if it could not be.
-    fn set_source(&mut self, now: Time, id: OverlayId, source: NodeId) -> bool {
-        let Some(&slot) = self.slots.get(&id) else {
-            return false;
-        };
-        let clash = (0..Config::FLOWS)
-            .filter_map(|flow| self.tags.get(&flow_tag(id, source, flow)))
-            .any(|at| at.overlay != slot);
-        if clash {
-            let reason = "a flow of this overlay has the tag of another one's";
-            self.out.tell(Event::Refused {
-                overlay: id,
-                reason,
-            });
-            return false;
-        }
-        let changed = self.with_slot(now, slot, |overlay, ctx| overlay.set_source(ctx, source));
-        let Some((dropped, is_new)) = changed else {
-            return false;
-        };
-        if let Some(stream) = dropped {
-            self.forget_tags(id, &stream);
-        }
-        if is_new && let Some(overlay) = &self.overlays[slot as usize] {
-            for flow in 0..Config::FLOWS {
-                self.tags
-                    .insert(flow_tag(id, source, flow), overlay.at(flow));
-            }
-        }
-        true
-    }
-
-    fn forget_tags(&mut self, overlay: OverlayId, stream: &Stream) {
-        for tag in stream.tags(overlay) {
-            self.tags.remove(&tag);
-        }
-    }
-
-    fn add_sink(&mut self, now: Time, id: OverlayId, att: u32, resume: Option<u64>) {
-        let Some(&slot) = self.slots.get(&id) else {
-            return;
-        };
-        let sinks_max = self.config.sinks_max;
-        let added = self.with_slot(now, slot, |overlay, ctx| {
-            let fits = overlay.sinks.len() < sinks_max;
-            if fits {
-                overlay.add_sink(ctx, att, resume);
-            }
-            fits
-        });
-        if added == Some(true) {
-            self.sinks.insert(att, slot);
-        } else {
-            let reason = "this node has as many sinks of the overlay as it may";
-            self.out.tell(Event::Refused {
-                overlay: id,
-                reason,
-            });
-        }
-    }
-
     fn set_channel(&mut self, now: Time, at: PeerIndex, up: bool) {
         self.peers.set_up(at, up);
         for slot in self.all_slots() {
@@ -532,78 +415,6 @@ impl Forward {
         if any_busy && !self.ticking {
             self.ticking = true;
             self.timers.set(Timer::Tick, now + self.config.digest);
-        }
-    }
-
-    fn on_digest(&mut self, now: Time, at: FlowRef, peer: PeerIndex, frame: &Bytes) -> Verdict {
-        let state = self.peers.get(peer);
-        let from = state.id;
-        let Some(digest) = Digest::decode(&frame[BODY_BYTES..]) else {
-            return self.offence(from, Offence::Malformed);
-        };
-        // Not yet anything seen: all that was written may be on its way.
-        let hop_told = digest.hop_seen.map_or(0, |seen| state.hop_told(seen));
-        let verdict = self.with_slot(now, at.overlay, |overlay, ctx| {
-            overlay.on_digest(ctx, at, peer, &digest, hop_told)
-        });
-        verdict.unwrap_or(Verdict::Dropped)
-    }
-
-    fn on_top(
-        &mut self,
-        now: Time,
-        at: FlowRef,
-        peer: PeerIndex,
-        header: &Header,
-        frame: &Bytes,
-    ) -> Verdict {
-        let Some(top) = Top::decode(&frame[BODY_BYTES..]) else {
-            let from = self.peers.get(peer).id;
-            return self.offence(from, Offence::Malformed);
-        };
-        let verdict = self.with_slot(now, at.overlay, |overlay, ctx| {
-            overlay.on_top(ctx, at, peer, header, &top)
-        });
-        verdict.unwrap_or(Verdict::Dropped)
-    }
-
-    fn write_control(&mut self, now: Time, peer: PeerIndex, want: Want, out: &mut BytesMut) {
-        let (at, kind) = match want {
-            Want::Digest(at) => (at, Kind::Digest),
-            Want::Top(at) => (at, Kind::Top),
-        };
-        self.with_slot(now, at.overlay, |overlay, ctx| {
-            overlay.write_control(ctx, at, kind, peer, out);
-        });
-    }
-
-    fn write_timed(&mut self, now: Time, at: PeerIndex, out: &mut BytesMut, budget: usize) {
-        while out.len() < budget {
-            let peer = self.peers.get_mut(at);
-            let Some(item) = peer.timed.pop() else { return };
-            if !item.fits(now, peer.delay) {
-                self.on_expired(&item.frame);
-                continue;
-            }
-            let hop = Hop {
-                seq: peer.next_hop(),
-                clock_us: now.0,
-                left: item.left(now),
-                limit: item.hop_limit,
-            };
-            out.extend_from_slice(&rewrite(&item.frame, hop));
-            out.extend_from_slice(&item.frame[BODY_BYTES..]);
-        }
-    }
-
-    fn on_expired(&mut self, frame: &Bytes) {
-        let at = Header::read(frame)
-            .ok()
-            .and_then(|header| self.tags.get(&header.flow).copied());
-        if let Some(at) = at
-            && let Some(overlay) = &mut self.overlays[at.overlay as usize]
-        {
-            overlay.on_expired(at);
         }
     }
 
