@@ -184,6 +184,8 @@ struct World {
     rng: Rng,
     overlay: OverlayId,
     nodes: u32,
+    /// Of the application that is deployed.
+    reliability: f64,
     /// Where the source is.
     source: u32,
     /// Which life each node is in.
@@ -211,6 +213,7 @@ impl World {
             rng,
             overlay: crate::spec::overlay_of("a", &owner_of(&OWNER)),
             nodes,
+            reliability: 1.0,
             source: 0,
             boots: BTreeMap::new(),
             sent: Vec::new(),
@@ -251,7 +254,7 @@ impl World {
 
     fn start_source(&mut self) {
         let mut spec = Spec::new("a", Kind::Multicast, 1).unwrap();
-        spec.sla.reliability = 1.0;
+        spec.sla.reliability = self.reliability;
         let signed = SignedApp::sign(&spec, "main", &OWNER).unwrap().encode();
         self.site(
             0,
@@ -265,6 +268,10 @@ impl World {
     }
 
     fn attach(&mut self, at: u32, role: Role) {
+        self.attach_resuming(at, role, None);
+    }
+
+    fn attach_resuming(&mut self, at: u32, role: Role, resume: Option<(NodeId, u64)>) {
         let app = AppRef::new("a", owner_of(&OWNER));
         self.site(
             at,
@@ -272,7 +279,7 @@ impl World {
                 att: 1,
                 app,
                 role,
-                resume: None,
+                resume,
             },
         );
     }

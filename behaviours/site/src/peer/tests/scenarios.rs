@@ -128,6 +128,73 @@ fn a_source_may_move_to_another_node_and_the_sinks_follow() {
 }
 
 #[test]
+fn sinks_outlast_a_source_that_stays_away_for_longer_than_the_drain() {
+    let mut world = World::settled(8, 9);
+    world.publish(20);
+    world.site(0, Command::Detach { att: 1 });
+    world.run(30);
+    assert_eq!(
+        world
+            .net
+            .machine(node(3))
+            .peer
+            .site()
+            .state(world.overlay)
+            .text(),
+        "waiting for a source"
+    );
+    world.attach(0, Role::Source);
+    world.run(15);
+    assert_eq!(world.joined().len(), 7);
+    world.publish(20);
+    world.run(5);
+    let sent = world.sequences();
+    assert!(
+        sent.windows(2).all(|pair| pair[0] < pair[1]),
+        "no sequence goes back"
+    );
+    for (at, got) in world.delivered() {
+        assert_eq!(got, sent, "{at:?}");
+    }
+}
+
+#[test]
+fn a_timed_application_delivers_in_time_and_in_order() {
+    let mut world = World::new(12, 10);
+    world.reliability = 0.99;
+    world.start_source();
+    world.run(2);
+    for at in 1..12 {
+        world.attach(at, Role::Sink);
+    }
+    world.run(20);
+    world.publish(200);
+    world.run(2);
+    let sent = world.sequences();
+    assert_eq!(world.delivered().len(), 11);
+    for (at, got) in world.delivered() {
+        assert_eq!(got, sent, "{at:?}");
+    }
+}
+
+#[test]
+fn an_inner_node_killed_and_restarted_resumes_without_gap_or_copy() {
+    let mut world = World::settled(8, 11);
+    world.publish(100);
+    let victim = world.inner_node();
+    world.restart(victim, 1);
+    world.publish(100);
+    let last = *world.delivered()[&node(victim)].last().unwrap();
+    world.attach_resuming(victim, Role::Sink, Some((node(0), last)));
+    world.publish(300);
+    world.run(10);
+    let sent = world.sequences();
+    for (at, got) in world.delivered() {
+        assert_eq!(got, sent, "{at:?}");
+    }
+}
+
+#[test]
 fn whoever_lives_gets_every_frame_while_others_come_and_go() {
     let mut world = World::settled(16, 8);
     for round in 0..6 {
