@@ -38,7 +38,8 @@ pub enum Command {
         overlay: OverlayId,
         /// Its promise.
         class: Class,
-        /// Key of the frame tags; members have it from the root.
+        /// Key of the frame tags; members have it from the root. Said again with another key, both
+        /// are good: frames of a former source are still on their way.
         key: [u8; 32],
     },
     /// This node no longer carries the overlay; everything of it is dropped.

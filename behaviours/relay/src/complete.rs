@@ -13,7 +13,7 @@ use crate::{
     command::{Delivery, Event},
     flow::{Ctx, Name, Timer},
     forward::Verdict,
-    header::{BODY_BYTES, FLAG_LAST, HEADER_BYTES, Header, Hop, is_genuine, rewrite},
+    header::{BODY_BYTES, FLAG_LAST, HEADER_BYTES, Header, Hop, rewrite},
     link::{Link, Presence},
     peer::PeerIndex,
     ring::{Entry, Inserted, Ring},
@@ -126,7 +126,7 @@ impl Complete {
         // is fetched again; others only what would move their position.
         let check = !self.cursors.is_empty() || self.ring.position().is_none();
         if check && !self.verify(ctx, from, &mut entry) {
-            return Verdict::Offence;
+            return Verdict::Forged;
         }
         if self.ring.position().is_none() && !self.open_at(ctx, from, header.seq) {
             self.schedule_gap(ctx);
@@ -172,7 +172,7 @@ impl Complete {
 
     /// Checks the tag once; a frame that does not fit is reported.
     fn verify(&mut self, ctx: &mut Ctx<'_>, from: PeerIndex, entry: &mut Entry) -> bool {
-        entry.genuine = entry.genuine || is_genuine(&ctx.key, &entry.frame);
+        entry.genuine = entry.genuine || ctx.is_genuine(&entry.frame);
         if !entry.genuine {
             self.stats.forged += 1;
             ctx.offence(from, Offence::Forged);
@@ -249,7 +249,7 @@ impl Complete {
             return;
         }
         let proof = (first..end).find_map(|seq| self.ring.get(seq));
-        if proof.is_some_and(|entry| entry.genuine || is_genuine(&ctx.key, &entry.frame)) {
+        if proof.is_some_and(|entry| entry.genuine || ctx.is_genuine(&entry.frame)) {
             self.ring.jump(first);
             self.want_tops(ctx);
         }
@@ -305,7 +305,7 @@ impl Complete {
             let Some(entry) = self.ring.get(next) else {
                 break;
             };
-            if !entry.genuine && !is_genuine(&ctx.key, &entry.frame) {
+            if !entry.genuine && !ctx.is_genuine(&entry.frame) {
                 self.stats.forged += 1;
                 next += 1;
                 continue;

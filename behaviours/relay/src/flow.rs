@@ -8,7 +8,7 @@ use opus_core::{NodeId, Offence, Time, Timers};
 use crate::{
     command::{Delivery, Event, FlowId},
     config::Config,
-    header::{Header, Kind, low},
+    header::{Header, Kind, is_genuine, low},
     peer::{PeerIndex, Peers, Want},
 };
 
@@ -74,6 +74,8 @@ pub(crate) struct Ctx<'a> {
     pub(crate) ring_bytes: &'a mut usize,
     /// Key of the overlay's frame tags.
     pub(crate) key: [u8; 32],
+    /// The key before.
+    pub(crate) former_key: Option<[u8; 32]>,
 }
 
 impl Ctx<'_> {
@@ -83,6 +85,15 @@ impl Ctx<'_> {
             *self.ticking = true;
             self.timers.set(Timer::Tick, self.now + self.config.digest);
         }
+    }
+
+    /// Whether the tag of `frame` was made with the overlay's key, or with the one before.
+    pub(crate) fn is_genuine(&self, frame: &[u8]) -> bool {
+        is_genuine(&self.key, frame)
+            || self
+                .former_key
+                .as_ref()
+                .is_some_and(|key| is_genuine(key, frame))
     }
 
     /// Queues a control frame for a neighbour whose channel is up; tells whether it was.

@@ -37,6 +37,9 @@ pub enum Verdict {
     Late,
     /// Of no use here: unknown flow, not an edge (yet), no room.
     Dropped,
+    /// Its tag does not fit; `Event::Offence` says so. The peer may be no more than the messenger:
+    /// the channel can stay.
+    Forged,
     /// The peer broke the protocol; `Event::Offence` says how. Close the substream.
     Offence,
 }
@@ -386,6 +389,7 @@ impl Forward {
             ticking: &mut self.ticking,
             ring_bytes: &mut self.ring_bytes,
             key: overlay.key,
+            former_key: overlay.former_key,
         };
         Some(act(overlay, &mut ctx))
     }

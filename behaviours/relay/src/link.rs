@@ -23,6 +23,17 @@ pub(crate) enum Presence {
     Held(Time),
 }
 
+/// The neighbour's own sinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sinks {
+    /// It has none.
+    None,
+    /// It has some: frames are due to them.
+    Some,
+    /// It said goodbye: nothing is due to them, whatever it has.
+    Left,
+}
+
 /// How far a link can be counted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -54,7 +65,7 @@ pub(crate) struct Link {
     /// All sinks of its branch have everything up to this.
     ack: u64,
     pub(crate) standing: Standing,
-    pub(crate) has_sink: bool,
+    pub(crate) sinks: Sinks,
     pub(crate) branches: Vec<u64>,
     /// The stable position that it knows, and that we told it.
     pub(crate) stable_seen: u64,
@@ -80,7 +91,7 @@ impl Link {
             resend: VecDeque::new(),
             ack: start.map_or(0, |start| start.saturating_sub(1)),
             standing: Standing::New,
-            has_sink: false,
+            sinks: Sinks::None,
             branches: Vec::new(),
             stable_seen: 0,
             stable_told: 0,
@@ -106,6 +117,7 @@ impl Link {
     /// A lost child is back: it begins after what it acknowledged unless it says otherwise.
     pub(crate) fn revive(&mut self, now: Time, peer: PeerIndex) {
         self.presence = Presence::Here(peer);
+        self.sinks = Sinks::None;
         self.unconfirm(now);
     }
 
@@ -168,7 +180,11 @@ impl Link {
         }
         self.heard = now;
         let before = std::mem::replace(&mut self.standing, Standing::Confirmed);
-        self.has_sink = digest.has_sink;
+        self.sinks = match (self.sinks, digest.has_sink) {
+            (Sinks::Left, _) => Sinks::Left,
+            (Sinks::None | Sinks::Some, true) => Sinks::Some,
+            (Sinks::None | Sinks::Some, false) => Sinks::None,
+        };
         self.stable_seen = digest.stable;
         self.branches.clone_from(&digest.branches);
         let Some(wants) = wants else { return };

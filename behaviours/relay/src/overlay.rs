@@ -61,6 +61,8 @@ pub(crate) struct Overlay {
     pub(crate) id: OverlayId,
     pub(crate) class: Class,
     pub(crate) key: [u8; 32],
+    /// The key before: a former source's frames are still on their way under it.
+    pub(crate) former_key: Option<[u8; 32]>,
     slot: u16,
     pub(crate) parent: Option<PeerIndex>,
     /// The parent before, and until when it may send.
@@ -83,6 +85,7 @@ impl Overlay {
             id,
             class,
             key,
+            former_key: None,
             slot,
             parent: None,
             previous: None,
@@ -92,6 +95,13 @@ impl Overlay {
             current: 0,
             source_first: None,
             sinks: Vec::new(),
+        }
+    }
+
+    /// Frames are made with `key` from here on.
+    pub(crate) fn set_key(&mut self, key: [u8; 32]) {
+        if self.key != key {
+            self.former_key = Some(std::mem::replace(&mut self.key, key));
         }
     }
 
@@ -234,16 +244,6 @@ impl Overlay {
 
     /// A child said goodbye; the edges' event may come before or after.
     pub(crate) fn child_left(&mut self, ctx: &mut Ctx<'_>, child: NodeId) {
-        let still: Vec<NodeId> = self
-            .children
-            .iter()
-            .map(|&peer| ctx.peers.get(peer).id)
-            .filter(|&id| id != child)
-            .collect();
-        if still.len() < self.children.len() {
-            let parent = self.parent.map(|peer| ctx.peers.get(peer).id);
-            self.set_edges(ctx, parent, &still);
-        }
         self.each_complete(|flow, _| flow.on_child_left(ctx, child));
     }
 

@@ -11,7 +11,7 @@ use crate::{
     flow::{Control, Ctx, Timer},
     forward::Verdict,
     header::{FLAG_ACK_NOW, FLAG_COMPLETE, Header, Kind},
-    link::{Link, Presence, Standing},
+    link::{Link, Presence, Sinks, Standing},
     peer::{PeerIndex, Want},
     sink::Sink,
 };
@@ -371,10 +371,11 @@ impl Complete {
         self.on_acked(ctx);
     }
 
-    /// A child said goodbye: nothing is due to its own sinks.
+    /// A child said goodbye: nothing is due to its own sinks. While it is an edge it still gets
+    /// frames, for its branches.
     pub(crate) fn on_child_left(&mut self, ctx: &mut Ctx<'_>, child: NodeId) {
         for link in self.links.iter_mut().filter(|link| link.id == child) {
-            link.has_sink = false;
+            link.sinks = Sinks::Left;
         }
         self.release_holds();
         self.on_acked(ctx);
@@ -396,7 +397,8 @@ impl Complete {
             here.extend_from_slice(&link.branches);
         }
         self.links.retain(|link| {
-            let needed = link.has_sink || link.branches.iter().any(|id| !here.contains(id));
+            let needed =
+                link.sinks == Sinks::Some || link.branches.iter().any(|id| !here.contains(id));
             link.peer().is_some() || (link.standing != Standing::New && needed)
         });
     }

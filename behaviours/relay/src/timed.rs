@@ -19,7 +19,7 @@ use crate::{
     dedup::{Dedup, Seen},
     flow::{Control, Ctx, Name, Timer},
     forward::Verdict,
-    header::{BODY_BYTES, FLAG_LAST, Header, Kind, is_genuine, sealed},
+    header::{BODY_BYTES, FLAG_LAST, Header, Kind, sealed},
     peer::{PeerIndex, Want},
     queue::{Queued, left_units},
     segments::epoch,
@@ -100,10 +100,10 @@ impl Timed {
     ) -> Verdict {
         // A jump throws the window away: only a genuine frame may do that. Sinks get no other.
         let check = !sinks.is_empty() || self.window.is_jump(header.seq);
-        if check && !is_genuine(&ctx.key, &item.frame) {
+        if check && !ctx.is_genuine(&item.frame) {
             self.stats.forged += 1;
             ctx.offence(from, Offence::Forged);
-            return Verdict::Offence;
+            return Verdict::Forged;
         }
         match self.window.mark(header.seq) {
             Seen::First => {}

@@ -304,7 +304,7 @@ fn far_jumps_need_a_genuine_frame() {
         for seq in [u64::MAX, u64::MAX - 1, 9 << 40, BOOT + (1 << 30)] {
             let verdict = forward.on_frame(Time(2), id(0), frame(Kind::Data, seq, b"forged"));
             assert!(
-                matches!(verdict, Verdict::Offence | Verdict::Dropped),
+                matches!(verdict, Verdict::Forged | Verdict::Dropped),
                 "{verdict:?}"
             );
         }

@@ -5,9 +5,9 @@ mod net;
 
 use std::time::Duration;
 
-use net::{BOOT, Faults, Net, payload};
+use net::{BOOT, Faults, Net, OVERLAY, att, id, payload};
 use opus_core::{Rng, Seed};
-use opus_relay::{Class, Config, Event};
+use opus_relay::{Class, Command, Config, Event};
 use proptest::prelude::*;
 use rand::RngExt;
 
@@ -160,16 +160,57 @@ impl World {
         }
     }
 
+    /// The process dies and comes back, and its program resumes where it was.
+    fn restart(&mut self, node: usize) {
+        let Some(parent) = self.parents[node] else {
+            return;
+        };
+        let children: Vec<usize> = (0..self.parents.len())
+            .filter(|&other| self.parents[other] == Some(node))
+            .collect();
+        let resume = self.net.nodes[node]
+            .got
+            .get(&att(node))
+            .and_then(|got| got.last());
+        let resume = resume.map(|(_, delivery)| delivery.seq);
+        self.net.kill(node);
+        for &other in children.iter().chain([&parent]) {
+            self.net.edges(other);
+        }
+        let pause = self.rng.random_range(0..800);
+        self.net.run_for(Duration::from_millis(pause));
+        self.net.restart(node);
+        self.net.command(
+            node,
+            Command::Root {
+                overlay: OVERLAY,
+                source: id(0),
+            },
+        );
+        self.net.sink(node, resume);
+        self.attach(node, parent);
+        for child in children {
+            self.attach(child, node);
+        }
+        self.net.run_for(Duration::from_secs(2));
+    }
+
     fn step(&mut self) {
         let node = self.rng.random_range(0..self.parents.len());
         let is_inner = node > 0 && self.net.nodes[node].alive;
-        match self.rng.random_range(0..6) {
+        match self.rng.random_range(0..7) {
             0 if is_inner => {
                 let parent = self.some_parent(node);
                 self.attach(node, parent);
             }
             1 if is_inner => self.kill(node),
-            2 if is_inner => {
+            2 if is_inner && self.sent > 0 => {
+                // A sink that never got a frame has nothing to resume after.
+                if self.net.nodes[node].got.contains_key(&att(node)) {
+                    self.restart(node);
+                }
+            }
+            3 if is_inner => {
                 if let Some(parent) = self.parents[node] {
                     self.net.disconnect(node, parent);
                     // As much as the window takes: it would wait for the branch otherwise.

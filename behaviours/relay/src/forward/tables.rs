@@ -15,7 +15,7 @@ impl Forward {
         if let Some(&slot) = self.slots.get(&id) {
             if let Some(overlay) = &mut self.overlays[slot as usize] {
                 if overlay.class == class {
-                    overlay.key = key;
+                    overlay.set_key(key);
                 } else {
                     let reason = "the overlay is open in another class; close it first";
                     self.out.tell(Event::Refused {

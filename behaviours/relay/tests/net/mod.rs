@@ -340,6 +340,7 @@ impl Net {
             Verdict::Duplicate => "duplicate",
             Verdict::Late => "late",
             Verdict::Dropped => "dropped",
+            Verdict::Forged => "forged",
             Verdict::Offence => "offence",
         };
         *self.nodes[to].verdicts.entry(name).or_default() += 1;
