@@ -285,11 +285,12 @@ mod tests {
 
         #[test]
         fn payloads_joined_are_the_input(length in 0_usize..2_000_000, seed in any::<u8>()) {
-            let bytes: Vec<u8> = (0..=250).map(|byte: u8| byte ^ seed).cycle().take(length).collect();
+            let pattern = (0..=250).map(|byte: u8| byte ^ seed).cycle();
+            let bytes: Vec<u8> = pattern.take(length).collect();
             let batches = batches(&bytes, false);
-            let joined: Vec<u8> = batches.iter().flat_map(|(b, _)| b.iter().flatten().copied()).collect();
-            prop_assert!(joined == bytes);
-            prop_assert!(batches.iter().all(|(b, _)| (1..=BATCH).contains(&b.len())));
+            let payloads = batches.iter().flat_map(|(batch, _)| batch);
+            prop_assert!(payloads.flatten().eq(&bytes));
+            prop_assert!(batches.iter().all(|(batch, _)| (1..=BATCH).contains(&batch.len())));
         }
     }
 }

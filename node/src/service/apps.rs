@@ -5,7 +5,7 @@ use opus_ipc::message::{
     AppLine, AppList, AppView, Code, Deployed, Edge, Fault, Kind as Said, Quote,
 };
 use opus_overlay::Status;
-use opus_site::spec::{Kind, SignedApp, Spec};
+use opus_site::spec::{Kind, SPEC_BYTES_MAX, SignedApp, Spec};
 
 use super::{
     Inner,
@@ -62,7 +62,7 @@ impl Inner {
 fn view(core: &mut Core, app: &opus_site::spec::AppRef) -> Result<AppView, Fault> {
     let row = core.site().app(app).map_err(refused)?;
     let overlay = row.app.overlay;
-    let spec = codec::decode(row.app.signed.spec_bytes(), SignedApp::LIMITS)
+    let spec = codec::decode(row.app.signed.spec_bytes(), opus_ipc::wire::limits(SPEC_BYTES_MAX))
         .map_err(|error| Fault::new(Code::Internal, format!("the spec does not decode: {error}")))?;
     let status = core.overlay().status(overlay);
     let members = row.members.unwrap_or_else(|| usize::from(status.is_some()));

@@ -116,7 +116,9 @@ fn every_flipped_bit_and_every_truncation_is_noticed() {
 
 proptest! {
     #[test]
-    fn an_envelope_gives_back_its_payload(payload in proptest::collection::vec(any::<u8>(), 0..1_000)) {
+    fn an_envelope_gives_back_its_payload(
+        payload in proptest::collection::vec(any::<u8>(), 0..1_000),
+    ) {
         let sealed = KIND.seal(&payload);
         prop_assert_eq!(KIND.open(&sealed), Ok(payload.as_slice()));
     }
