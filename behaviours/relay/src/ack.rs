@@ -5,7 +5,7 @@
 //! from the addressee, and the branches below. The hop sequence makes loss certain: a frame that
 //! was written before it and is not in the digest will not come, one written after may be on its
 //! way. A *top* goes away from the source: the stable position, where a new child begins, and the
-//! runs of sequences that the sender can give. Neither is under a tag: they hold for one hop.
+//! runs of sequences that the sender can give, and the position that it has heard of. Neither is under a tag: they hold for one hop.
 
 use crate::{
     header::{u32_at, u64_at},
@@ -18,7 +18,7 @@ pub(crate) const WORDS_MAX: usize = 16;
 /// runs to its end.
 pub(crate) const BRANCHES_MAX: usize = 64;
 const DIGEST_FIXED: usize = 32;
-const TOP_FIXED: usize = 24;
+const TOP_FIXED: usize = 32;
 
 /// The sender has no position: `next` is what it wishes to begin with, or 0.
 const NEW: u8 = 1;
@@ -146,6 +146,9 @@ pub(crate) struct Top {
     pub(crate) stable: u64,
     /// Where a child without a position begins.
     pub(crate) start: Option<u64>,
+    /// The addressee's position as the sender knows it. Only then do the segments prove that what
+    /// the addressee needs is gone: before, the sender could not fetch it from above.
+    pub(crate) heard: Option<u64>,
     /// What the sender can give.
     pub(crate) segments: Segments,
 }
@@ -156,6 +159,7 @@ impl Top {
         let mut bytes = Vec::with_capacity(TOP_FIXED + 16 * runs.len());
         bytes.extend_from_slice(&self.stable.to_le_bytes());
         bytes.extend_from_slice(&self.start.unwrap_or(0).to_le_bytes());
+        bytes.extend_from_slice(&self.heard.unwrap_or(0).to_le_bytes());
         bytes.extend_from_slice(&(runs.len() as u64).to_le_bytes());
         for (first, end) in runs {
             bytes.extend_from_slice(&first.to_le_bytes());
@@ -169,7 +173,7 @@ impl Top {
         if bytes.len() < TOP_FIXED {
             return None;
         }
-        let runs = usize::try_from(u64_at(bytes, 16))
+        let runs = usize::try_from(u64_at(bytes, 24))
             .ok()
             .filter(|&n| n <= Segments::MAX)?;
         if bytes.len() != TOP_FIXED + 16 * runs {
@@ -179,7 +183,10 @@ impl Top {
         let mut segments = Segments::default();
         let mut least = 1;
         for run in 0..runs {
-            let (first, end) = (u64_at(bytes, 24 + 16 * run), u64_at(bytes, 32 + 16 * run));
+            let (first, end) = (
+                u64_at(bytes, TOP_FIXED + 16 * run),
+                u64_at(bytes, TOP_FIXED + 8 + 16 * run),
+            );
             if first < least || end < first || end >= u64::MAX - 1 {
                 return None;
             }
@@ -192,6 +199,7 @@ impl Top {
         Some(Self {
             stable: u64_at(bytes, 0),
             start: (start > 0).then_some(start),
+            heard: Some(u64_at(bytes, 16)).filter(|&heard| heard > 0),
             segments,
         })
     }
@@ -258,13 +266,14 @@ mod tests {
         let mut top = Top {
             stable: 4,
             start: Some(5),
+            heard: Some(6),
             segments: Segments::default(),
         };
         top.segments.push(3, 9);
         top.segments.push(20, 20);
         assert_eq!(Top::decode(&top.encode()), Some(top));
         let mut bytes = top.encode();
-        bytes[40] = 8;
+        bytes[TOP_FIXED + 16] = 8;
         assert_eq!(Top::decode(&bytes), None);
     }
 

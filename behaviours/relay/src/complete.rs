@@ -52,6 +52,8 @@ pub(crate) struct Up {
     pub(crate) confirmed: bool,
     pub(crate) segments: Segments,
     pub(crate) start: Option<u64>,
+    /// Our position as it knew when it told us its segments.
+    pub(crate) heard: Option<u64>,
     /// A digest waits in its `control` queue.
     pub(crate) digest_wanted: bool,
     /// Digests it did not answer with a top.
@@ -147,6 +149,8 @@ impl Complete {
                 return Verdict::Duplicate;
             }
             Inserted::Beyond => {
+                // Of another epoch, perhaps: the parent has to hear where we are.
+                self.asked = true;
                 self.schedule_gap(ctx);
                 return Verdict::Dropped;
             }
@@ -263,7 +267,8 @@ impl Complete {
             Some(from) => self.ups.iter().find(|up| up.peer == from),
             None => self.ups.first(),
         };
-        let up = up.filter(|up| up.confirmed && self.role != Role::Former)?;
+        let knows = |up: &&Up| up.confirmed && up.heard == Some(position);
+        let up = up.filter(|up| knows(up) && self.role != Role::Former)?;
         up.segments.resumes_after(position)
     }
 

@@ -54,6 +54,8 @@ pub(crate) struct Link {
     pub(crate) presence: Presence,
     /// Where it begins if it has no position: ours when it became our child.
     pub(crate) start: Option<u64>,
+    /// Its position as it told last.
+    pub(crate) position: Option<u64>,
     /// Where it is, or would like to begin, as far as it told.
     pub(crate) wish: Option<u64>,
     /// Its first missing sequence.
@@ -85,6 +87,7 @@ impl Link {
             id,
             presence: Presence::Here(peer),
             start,
+            position: None,
             wish: None,
             base: start.unwrap_or(0),
             sent: VecDeque::new(),
@@ -132,6 +135,7 @@ impl Link {
         }
         self.queued = false;
         self.top_wanted = false;
+        self.position = None;
         self.sent.clear();
         self.resend.clear();
         self.stable_told = 0;
@@ -174,6 +178,7 @@ impl Link {
     /// Takes its digest. `hop_told`: frames written to it, of which it has seen the last.
     pub(crate) fn on_digest(&mut self, now: Time, ring: &Ring, digest: &Digest, hop_told: u64) {
         let wants = self.wants(digest);
+        self.position = digest.position;
         self.wish = digest.position.or(digest.wish);
         if digest.position.is_none() && ring.position().is_some() {
             self.start = wants;

@@ -72,6 +72,7 @@ impl Complete {
         up.confirmed = true;
         up.unanswered = 0;
         up.segments = top.segments;
+        up.heard = top.heard;
         up.start = top.start.or(up.start);
         let promised = self.promised.into_iter().chain(top.start).min();
         if self.ring.position().is_none() && self.promised != promised {
@@ -193,6 +194,7 @@ impl Complete {
                 .start
                 .filter(|_| self.ring.position().is_some())
                 .or(self.promised),
+            heard: link.position,
             segments: self.ring.segments(),
         };
         let control = Control {
@@ -474,6 +476,7 @@ impl Up {
             confirmed: false,
             segments: crate::segments::Segments::default(),
             start: None,
+            heard: None,
             digest_wanted: false,
             unanswered: 0,
             patience: 0,

@@ -327,7 +327,7 @@ fn lying_tops_and_digests_move_nothing() {
     assert_eq!(delivered(&mut forward), 30);
     let top = |stable: u64, first: u64, end: u64| {
         let mut bytes = Vec::new();
-        for word in [stable, 0, 1, first, end] {
+        for word in [stable, 0, BOOT + 31, 1, first, end] {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
         frame(Kind::Top, 0, &bytes)
