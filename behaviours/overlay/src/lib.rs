@@ -13,24 +13,25 @@
 //! - *Tick*, 5 s at rest, 0.5 s for newcomers and for members over the bound: gossip with a near
 //!   member or any; an estimate of each member heard of, clipped by the triangle over who told it;
 //!   measurement of the best unmeasured ones; at most one move.
-//! - *Move* to the cheapest candidate that (a) is not below, has room and nothing pending, (b) keeps
-//!   the own bound, (c) is cheaper by half a percent and (d) raises the delay by no more than the
-//!   slack of the branch: how much later its tightest member may hear. A violator skips (c), and
-//!   without such a candidate takes any shorter way.
+//! - *Move* to the cheapest candidate that (a) is not below, has room and nothing pending, (b)
+//!   keeps the own bound, (c) is cheaper by half a percent and (d) raises the delay by no more than
+//!   the slack of the branch: how much later its tightest member may hear. A violator skips (c),
+//!   and without such a candidate takes any shorter way.
 //! - *Commit.* `Offer` to the new parent, which sends a `Claim` up its path to the root; each hop
 //!   may object because it has a change pending itself (`Busy`), because the change would close a
 //!   loop, or because delays are not as believed; `Verdict` comes back the same way. Nobody locks,
 //!   nobody waits for more than a deadline. Why no loop can arise is told in `commit.rs`.
-//! - *Beats*, 2 s: down the knob, the delay and the path; up the slack, the sums, room. Three missed
-//!   beats, or a closed connection, and the edge is gone. An orphan asks the nearest living
+//! - *Beats*, 2 s: down the knob, the delay and the path; up the slack, the sums, room. Three
+//!   missed beats, or a closed connection, and the edge is gone. An orphan asks the nearest living
 //!   ancestor, then the root, then others; in a metric its branch is within the bound at once.
 //! - *Room.* A quarter of each member's slots is kept for orphans and violators. Once it is in use
 //!   the member asks a child to move, the most tolerant first, and if a violator was refused even
 //!   at the price of others in that branch. Members near the root need its slots, far ones do not.
-//! - *Knob.* The root sets alpha; beats carry it down. A slack reckoned under another epoch counts 0.
+//! - *Knob.* The root sets alpha; beats carry it down. A slack reckoned under another epoch counts
+//!   0.
 //!
-//! The node measures (`Event::Measure`, `Command::Measured`), forwards along `Event::Edges`, and may
-//! read [`Overlay::status`], at the root with sums over the whole tree.
+//! The node measures (`Event::Measure`, `Command::Measured`), forwards along `Event::Edges`, and
+//! may read [`Overlay::status`], at the root with sums over the whole tree.
 //!
 //! # What it deliberately does not do
 //!
@@ -46,8 +47,8 @@
 //! - With few slots there may be no tree within the bound; then [`Event::BoundMissed`] and the best
 //!   found. Displacing children of the root for violators may push others over the bound for a few
 //!   ticks.
-//! - Every claim climbs to the root: a message per level and move. It could stop at the first common
-//!   ancestor, were old paths never stale.
+//! - Every claim climbs to the root: a message per level and move. It could stop at the first
+//!   common ancestor, were old paths never stale.
 //! - Sums at the root are as old as the tree is deep, in beats; `Sums::age_ms` says how old.
 //! - After the root crashed nobody but the root mends the tree: its children wait for it.
 //!

@@ -5,7 +5,8 @@
 //! from the addressee, and the branches below. The hop sequence makes loss certain: a frame that
 //! was written before it and is not in the digest will not come, one written after may be on its
 //! way. A *top* goes away from the source: the stable position, where a new child begins, and the
-//! runs of sequences that the sender can give, and the position that it has heard of. Neither is under a tag: they hold for one hop.
+//! runs of sequences that the sender can give, and the position that it has heard of. Neither is
+//! under a tag: they hold for one hop.
 
 use crate::{
     header::{u32_at, u64_at},

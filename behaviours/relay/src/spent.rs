@@ -1,7 +1,7 @@
 //! Sequences that this node's sources have used in this life, kept while their overlay is closed.
 //!
-//! A sequence never goes back (ipc.md, "Delivery"): a member that missed the end of an overlay would
-//! take the frames of a source that begins anew for copies of the old ones.
+//! A sequence never goes back (ipc.md, "Delivery"): a member that missed the end of an overlay
+//! would take the frames of a source that begins anew for copies of the old ones.
 
 use std::collections::BTreeMap;
 

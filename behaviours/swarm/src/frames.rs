@@ -69,8 +69,8 @@ pub const PREFIX_BYTES: usize = 4;
 
 /// Where frames come from and go to. Called from the tasks of many connections at once.
 pub trait Plane: Send + Sync + 'static {
-    /// A frame channel to `peer` can be used. `wake` makes the handler call [`Plane::fill`]; it must
-    /// be called if something waits already, and is dead after [`Plane::down`].
+    /// A frame channel to `peer` can be used. `wake` makes the handler call [`Plane::fill`]; it
+    /// must be called if something waits already, and is dead after [`Plane::down`].
     ///
     /// No promise that the peer speaks frames: if it does not, `down` follows the first wake.
     fn up(&self, peer: NodeId, wake: Wake);

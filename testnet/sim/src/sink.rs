@@ -59,7 +59,8 @@ impl Sink {
         }
     }
 
-    /// Takes a frame and says what is wrong with it. `told`: it says that frames before it are lost.
+    /// Takes a frame and says what is wrong with it. `told`: it says that frames before it are
+    /// lost.
     pub(crate) fn take(
         &mut self,
         now: Time,
