@@ -280,7 +280,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..700)) {
+        fn any_bytes_decode_or_are_refused(
+            bytes in proptest::collection::vec(any::<u8>(), 0..700),
+        ) {
             if let Some(digest) = Digest::decode(&bytes) {
                 let end = digest.end().unwrap_or(1);
                 prop_assert!(digest.has(end) != Some(true));

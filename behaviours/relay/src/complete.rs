@@ -54,6 +54,8 @@ pub(crate) struct Up {
     pub(crate) start: Option<u64>,
     /// Our position as it knew when it told us its segments.
     pub(crate) heard: Option<u64>,
+    /// Its last top's hop sequence: an older one that comes later is stale.
+    pub(crate) last: Option<u32>,
     /// A digest waits in its `control` queue.
     pub(crate) digest_wanted: bool,
     /// Digests it did not answer with a top.
@@ -78,6 +80,8 @@ pub(crate) struct Complete {
     pub(crate) ring: Ring,
     /// The stable position as the parent told it, or as the source found it.
     pub(crate) stable: u64,
+    /// What lies before is gone upstream too: no rewind goes further.
+    pub(crate) gone: u64,
     pub(crate) links: Vec<Link>,
     pub(crate) cursors: Vec<Cursor>,
     pub(crate) ups: Vec<Up>,
@@ -101,6 +105,7 @@ impl Complete {
             name,
             ring: Ring::default(),
             stable: 0,
+            gone: 0,
             links: Vec::new(),
             cursors: Vec::new(),
             ups: Vec::new(),
@@ -237,6 +242,7 @@ impl Complete {
             .checked_sub(first)
             .is_some_and(|ahead| ahead < slots_max(ctx) as u64);
         if fits && self.verify(ctx, from, entry) {
+            self.gone = first;
             self.ring.jump(first);
             self.want_tops(ctx);
         }
@@ -254,6 +260,7 @@ impl Complete {
         }
         let proof = (first..end).find_map(|seq| self.ring.get(seq));
         if proof.is_some_and(|entry| entry.genuine || ctx.is_genuine(&entry.frame)) {
+            self.gone = first;
             self.ring.jump(first);
             self.want_tops(ctx);
         }

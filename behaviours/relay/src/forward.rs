@@ -189,7 +189,7 @@ impl Forward {
             Kind::Data => self.with_slot(now, at.overlay, |overlay, ctx| {
                 overlay.on_data(ctx, at, peer, &header, frame, transit)
             }),
-            Kind::Digest => return self.on_digest(now, at, peer, &frame),
+            Kind::Digest => return self.on_digest(now, at, peer, &header, &frame),
             Kind::Top => return self.on_top(now, at, peer, &header, &frame),
             Kind::Ack | Kind::Nack | Kind::Cannot | Kind::Parity => None,
         };

@@ -67,6 +67,8 @@ pub(crate) struct Link {
     /// All sinks of its branch have everything up to this.
     ack: u64,
     pub(crate) standing: Standing,
+    /// Its last digest's hop sequence: an older one that comes later is stale.
+    last: Option<u32>,
     pub(crate) sinks: Sinks,
     pub(crate) branches: Vec<u64>,
     /// The stable position that it knows, and that we told it.
@@ -94,6 +96,7 @@ impl Link {
             resend: VecDeque::new(),
             ack: start.map_or(0, |start| start.saturating_sub(1)),
             standing: Standing::New,
+            last: None,
             sinks: Sinks::None,
             branches: Vec::new(),
             stable_seen: 0,
@@ -136,6 +139,7 @@ impl Link {
         self.queued = false;
         self.top_wanted = false;
         self.position = None;
+        self.last = None;
         self.sent.clear();
         self.resend.clear();
         self.stable_told = 0;
@@ -175,13 +179,18 @@ impl Link {
         }
     }
 
+    /// Whether a digest with this hop sequence was overtaken by a later one; notes it.
+    pub(crate) fn is_stale(&mut self, hop_seq: u32) -> bool {
+        is_overtaken(&mut self.last, hop_seq)
+    }
+
     /// Takes its digest. `hop_told`: frames written to it, of which it has seen the last.
     pub(crate) fn on_digest(&mut self, now: Time, ring: &Ring, digest: &Digest, hop_told: u64) {
         let wants = self.wants(digest);
         self.position = digest.position;
         self.wish = digest.position.or(digest.wish);
         if digest.position.is_none() && ring.position().is_some() {
-            self.start = wants;
+            self.start = wants.map(|wants| ring.available_from(wants));
         }
         self.heard = now;
         let before = std::mem::replace(&mut self.standing, Standing::Confirmed);
@@ -317,4 +326,13 @@ impl Link {
         let index = usize::try_from(seq.checked_sub(self.base)?).ok()?;
         self.sent.get_mut(index)
     }
+}
+
+/// Whether `hop_seq` comes before `last`, which is raised otherwise.
+pub(crate) fn is_overtaken(last: &mut Option<u32>, hop_seq: u32) -> bool {
+    let overtaken = last.is_some_and(|last| hop_seq.wrapping_sub(last) >= 1 << 31);
+    if !overtaken {
+        *last = Some(hop_seq);
+    }
+    overtaken
 }

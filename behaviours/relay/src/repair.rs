@@ -11,7 +11,7 @@ use crate::{
     flow::{Control, Ctx, Timer},
     forward::Verdict,
     header::{FLAG_ACK_NOW, FLAG_COMPLETE, Header, Kind},
-    link::{Link, Presence, Sinks, Standing},
+    link::{Link, Presence, Sinks, Standing, is_overtaken},
     peer::{PeerIndex, Want},
     sink::Sink,
 };
@@ -25,6 +25,7 @@ impl Complete {
         &mut self,
         ctx: &mut Ctx<'_>,
         from: PeerIndex,
+        header: &Header,
         digest: &Digest,
         hop_told: u64,
     ) -> Verdict {
@@ -32,6 +33,9 @@ impl Complete {
         let Some(index) = self.links.iter().position(|link| link.presence == here) else {
             return Verdict::Dropped;
         };
+        if self.links[index].is_stale(header.hop_seq) {
+            return Verdict::Duplicate;
+        }
         self.rewind_for(ctx, index, digest);
         let link = &mut self.links[index];
         link.on_digest(ctx.now, &self.ring, digest, hop_told);
@@ -52,7 +56,11 @@ impl Complete {
         let (Some(wants), Some(first)) = (wants, self.ring.first()) else {
             return;
         };
-        if wants < first && self.role != Role::Source && self.ring.rewind(wants, slots_max(ctx)) {
+        if wants < first
+            && wants >= self.gone
+            && self.role != Role::Source
+            && self.ring.rewind(wants, slots_max(ctx))
+        {
             self.want_digests(ctx);
         }
     }
@@ -69,6 +77,9 @@ impl Complete {
         let Some(up) = self.ups.iter_mut().find(|up| up.peer == from) else {
             return Verdict::Dropped;
         };
+        if is_overtaken(&mut up.last, header.hop_seq) {
+            return Verdict::Duplicate;
+        }
         up.confirmed = true;
         up.unanswered = 0;
         up.segments = top.segments;
@@ -426,7 +437,7 @@ impl Complete {
         let next = match (self.ring.position(), self.ring.first()) {
             (Some(position), Some(first)) => {
                 let wish = wish.filter(|&wish| wish <= position).unwrap_or(position);
-                if wish < first && self.role != Role::Source {
+                if wish < first && wish >= self.gone && self.role != Role::Source {
                     self.ring.rewind(wish, slots_max(ctx));
                 }
                 Some(wish)
@@ -477,6 +488,7 @@ impl Up {
             segments: crate::segments::Segments::default(),
             start: None,
             heard: None,
+            last: None,
             digest_wanted: false,
             unanswered: 0,
             patience: 0,

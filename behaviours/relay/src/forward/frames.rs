@@ -17,6 +17,7 @@ impl Forward {
         now: Time,
         at: FlowRef,
         peer: PeerIndex,
+        header: &Header,
         frame: &Bytes,
     ) -> Verdict {
         let state = self.peers.get(peer);
@@ -27,7 +28,7 @@ impl Forward {
         // Not yet anything seen: all that was written may be on its way.
         let hop_told = digest.hop_seen.map_or(0, |seen| state.hop_told(seen));
         let verdict = self.with_slot(now, at.overlay, |overlay, ctx| {
-            overlay.on_digest(ctx, at, peer, &digest, hop_told)
+            overlay.on_digest(ctx, at, peer, header, &digest, hop_told)
         });
         verdict.unwrap_or(Verdict::Dropped)
     }

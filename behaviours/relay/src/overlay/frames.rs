@@ -83,11 +83,12 @@ impl Overlay {
         ctx: &mut Ctx<'_>,
         at: FlowRef,
         from: PeerIndex,
+        header: &Header,
         digest: &Digest,
         hop_told: u64,
     ) -> Verdict {
         match self.flow(ctx, at) {
-            Some(Flow::Complete(flow)) => flow.on_digest(ctx, from, digest, hop_told),
+            Some(Flow::Complete(flow)) => flow.on_digest(ctx, from, header, digest, hop_told),
             Some(Flow::Timed(_)) | None => Verdict::Dropped,
         }
     }
