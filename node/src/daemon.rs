@@ -231,7 +231,8 @@ fn say_start(config: &Config, identity: &Identity, fresh: bool) {
     let file = config.data_dir.join(identity::FILE);
     let limits = &config.limits;
     let lines = format!(
-        "  identity  {}  ({age}{})\n  limits    {}: {} connections, {} MiB\n  network   {}\n  ready     {}\n",
+        "  identity  {}  ({age}{})\n  limits    {}: {} connections, {} MiB\n\
+           \x20 network   {}\n  ready     {}\n",
         identity.peer(),
         file.display(),
         config.profile,

@@ -312,7 +312,8 @@ impl World {
         let nodes = self.parents().len() as f64;
         let probes: u32 = self.probes.values().sum();
         println!(
-            "{what}: t={:?} cost/LAST {:.3} cost/MST {:.3} rdp max {:.3} mean {:.3} violators {} probes/node {:.1} messages/node {:.1}",
+            "{what}: t={:?} cost/LAST {:.3} cost/MST {:.3} rdp max {:.3} mean {:.3} violators {} \
+             probes/node {:.1} messages/node {:.1}",
             self.net.now(),
             self.cost_to_last(),
             tree.cost(&matrix) / mst(&matrix, 0).cost(&matrix),

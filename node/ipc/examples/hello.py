@@ -1,4 +1,4 @@
-"""Attaches to the local node: python3 hello.py [APP]. Needs cbor2 and a socket path in OPUS_SOCKET."""
+"""Attaches to the local node: python3 hello.py [APP]. Needs cbor2, and OPUS_SOCKET to be set."""
 import os, socket, struct, sys
 import cbor2
 

@@ -94,7 +94,10 @@ pub enum CallError {
     #[error(transparent)]
     Fault(#[from] Fault),
     /// The connection ended with the call in flight: whether it was carried out is not known.
-    #[error("the connection to the node was lost{}", .0.as_ref().map(|f| format!(": {f}")).unwrap_or_default())]
+    #[error(
+        "the connection to the node was lost{}",
+        .0.as_ref().map(|fault| format!(": {fault}")).unwrap_or_default()
+    )]
     Lost(Option<Fault>),
     /// There is no connection, and no new one within the patience.
     #[error(transparent)]

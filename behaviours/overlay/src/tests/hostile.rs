@@ -196,7 +196,10 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(seed: u64, flips in prop::collection::vec((any::<u16>(), any::<u8>()), 1..8)) {
+    fn no_bytes_panic(
+        seed: u64,
+        flips in prop::collection::vec((any::<u16>(), any::<u8>()), 1..8),
+    ) {
         let mut bytes = encode(&message(&mut Seed::new(seed).rng(), false));
         for (at, value) in flips {
             let at = usize::from(at) % bytes.len();

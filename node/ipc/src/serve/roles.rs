@@ -89,7 +89,8 @@ mod tests {
     fn roles() -> Roles {
         Roles::new(
             1000,
-            "root:x:0:0::/root:/bin/sh\nann:x:1001:1001::/:\nben:x:1002:1002::/:\neve:x:1003:7::/:\n",
+            "root:x:0:0::/root:/bin/sh\nann:x:1001:1001::/:\n\
+             ben:x:1002:1002::/:\neve:x:1003:7::/:\n",
             "root:x:0:\nopus-admin:x:90:ann,zoe\nopus:x:91:ben\n",
         )
     }

@@ -1,3 +1,5 @@
+//! Frames on a stream, whole and in pieces, lawful and not.
+
 use bytes::BufMut;
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;

@@ -325,7 +325,9 @@ impl Parser {
 
 #[test]
 fn the_subset_is_understood() {
-    let text = "a = [1, b: b, * tstr] ; x\nb = {n: 1..3, ? s: bytes .size 2, y} / null\ny = (* tstr => any)";
+    let text = "a = [1, b: b, * tstr] ; x\n\
+                b = {n: 1..3, ? s: bytes .size 2, y} / null\n\
+                y = (* tstr => any)";
     let schema = Schema::parse(text);
     let text = |text: &str| Value::Text(text.to_owned());
     let map = |n, more: Option<Value>| {

@@ -1,4 +1,4 @@
-"""Reads the golden vectors with cbor2: python3 vectors.py FOLDER. Exit 1 at the first difference."""
+"""Reads the golden vectors with cbor2: python3 vectors.py FOLDER. Exit 1 at a difference."""
 import json, pathlib, struct, sys
 import cbor2
 
