@@ -159,7 +159,8 @@ impl Chain {
         nodes[0].command(edges(None, vec![b]));
         nodes[1].command(edges(Some(a), vec![c]));
         nodes[2].command(edges(Some(b), vec![]));
-        nodes[2].handle.data().open_sink(1, OVERLAY, None);
+        nodes[2].handle.data().open_queue(1);
+        nodes[2].command(Command::Sink { overlay: OVERLAY, att: 1, resume: None });
         let chain = Self { nodes };
         chain.wait_until_it_flows()?;
         Ok(chain)

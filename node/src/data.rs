@@ -79,15 +79,13 @@ impl Inner {
                     self.complete.remove(&overlay);
                 }
             }
-            Command::SinkGone { att, .. } => {
-                self.sinks.remove(&att);
-            }
             Command::Open { class: Class::Timed { .. }, .. }
             | Command::Root { .. }
             | Command::Delay { .. }
             | Command::Edges { .. }
             | Command::ChildLeft { .. }
             | Command::Sink { .. }
+            | Command::SinkGone { .. }
             | Command::Taken { .. } => {}
         }
     }

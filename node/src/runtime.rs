@@ -18,7 +18,7 @@ use opus_core::{Contact, NodeId, Seed};
 use opus_overlay::Overlay;
 use opus_probe::Probe;
 use opus_relay::Forward;
-use opus_site::Site;
+use opus_site::{Role, Site};
 use opus_swarm::Clock;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -107,7 +107,7 @@ pub struct Core {
     reach: Reachability,
     tellers: Tellers,
     deploys: BTreeMap<u64, oneshot::Sender<DeployReply>>,
-    attaches: BTreeMap<u32, oneshot::Sender<AttachReply>>,
+    attaches: BTreeMap<u32, (Role, oneshot::Sender<AttachReply>)>,
     ended: BTreeMap<u32, oneshot::Sender<String>>,
     members: broadcast::Sender<MemberChange>,
     ids: u64,

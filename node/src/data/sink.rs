@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use opus_core::OverlayId;
 use opus_relay::{Command, Delivery};
 use tokio::sync::Notify;
 
@@ -47,9 +46,20 @@ impl Data {
     /// Opens the queue of sink `att` and tells the core about it. The queue exists before the
     /// core can deliver, so nothing is lost in between.
     pub fn open_sink(self: &Arc<Self>, att: u32, overlay: OverlayId, resume: Option<u64>) {
-        let queue = SinkQueue { items: VecDeque::new(), arrived: Arc::new(Notify::new()) };
-        self.lock().sinks.insert(att, queue);
+        self.expect_sink(att);
         self.command(Command::Sink { overlay, att, resume });
+    }
+
+    /// Opens the queue of sink `att` before the core knows of it: a program may ask for its frames
+    /// while its node still waits for a source. A queue that is there stays.
+    pub fn expect_sink(&self, att: u32) {
+        let fresh = || SinkQueue { items: VecDeque::new(), arrived: Arc::new(Notify::new()) };
+        self.lock().sinks.entry(att).or_insert_with(fresh);
+    }
+
+    /// Drops the queue of sink `att`, whose attachment has ended; its reader ends.
+    pub fn forget_sink(&self, att: u32) {
+        self.lock().sinks.remove(&att);
     }
 
     /// A reader of sink `att`; `None` when there is no such sink.

@@ -71,9 +71,6 @@ impl Core {
         match event {
             Event::Probe(command) => self.behaviour().probe.command(command),
             Event::Overlay(command) => self.behaviour().overlay.command(command),
-            Event::Relay(opus_relay::Command::Sink { overlay, att, resume }) => {
-                self.data.open_sink(att, overlay, resume);
-            }
             Event::Relay(command) => self.data.command(command),
             Event::Contact(contact) => self.on_contact(&contact),
             Event::Told { level, kind, msg } => {
@@ -93,8 +90,10 @@ impl Core {
             Event::Refused { id, reason } => self.on_refused(id, reason),
             Event::Ended { att, why } => {
                 if let Some(ended) = self.ended.remove(&att) {
+                    // The reason first: who reads from the queue asks for it at the end.
                     drop(ended.send(why));
                 }
+                self.data.close_queue(att);
             }
         }
     }
@@ -128,7 +127,10 @@ impl Core {
     }
 
     fn on_attached(&mut self, att: u32, app: AppRef, overlay: OverlayId, spec: Box<Spec>) {
-        let Some(reply) = self.attaches.remove(&att) else { return };
+        let Some((role, reply)) = self.attaches.remove(&att) else { return };
+        if role == Role::Sink {
+            self.data.open_queue(att);
+        }
         let (ends, ended) = oneshot::channel();
         self.ended.insert(att, ends);
         if reply.send(Ok(Attached { att, app, overlay, spec, ended })).is_err() {
@@ -139,8 +141,10 @@ impl Core {
     fn on_refused(&mut self, id: u64, reason: Refusal) {
         if let Some(reply) = self.deploys.remove(&id) {
             drop(reply.send(Err(reason)));
-        } else if let Some(reply) = u32::try_from(id).ok().and_then(|att| self.attaches.remove(&att))
-        {
+            return;
+        }
+        let attach = u32::try_from(id).ok().and_then(|att| self.attaches.remove(&att));
+        if let Some((_, reply)) = attach {
             drop(reply.send(Err(reason)));
         }
     }
@@ -166,7 +170,7 @@ impl Core {
             drop(reply.send(Err(Refusal::Full("attachments in one life of the node"))));
             return answer;
         };
-        self.attaches.insert(att, reply);
+        self.attaches.insert(att, (role, reply));
         self.behaviour().site.command(Command::Attach { att, app, role, resume });
         answer
     }
@@ -174,6 +178,7 @@ impl Core {
     /// Ends an attachment.
     pub fn detach(&mut self, att: u32) {
         self.ended.remove(&att);
+        self.data.close_queue(att);
         self.behaviour().site.command(Command::Detach { att });
     }
 

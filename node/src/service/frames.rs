@@ -8,6 +8,7 @@ use opus_ipc::{
     serve::{Conn, Reply, Sink},
 };
 use opus_relay::Delivery;
+use opus_site::Role;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::Inner;
@@ -128,15 +129,22 @@ impl Inner {
     }
 
     pub(super) async fn recv(&self, conn: &Arc<Conn>, params: &FramesRecv, sink: Sink<Frame>) {
-        let known = self.owned(conn, params.att, |_| ()).err();
-        let att = u32::try_from(params.att).ok();
-        let deliveries = att.and_then(|att| self.handle.data().deliveries(att));
-        let deliveries = match (known, deliveries) {
-            (Some(fault), _) => return sink.err(fault),
-            (None, None) => {
+        let data = self.handle.data();
+        let deliveries = self.owned(conn, params.att, |attachment| match attachment.role {
+            Role::Source => None,
+            Role::Sink => {
+                // Under the lock of the attachments: it cannot end in between and leave a queue.
+                let att = u32::try_from(params.att).ok()?;
+                data.expect_sink(att);
+                data.deliveries(att)
+            }
+        });
+        let deliveries = match deliveries {
+            Err(fault) => return sink.err(fault),
+            Ok(None) => {
                 return sink.err(Fault::new(Code::Denied, "a source receives no frames"));
             }
-            (None, Some(deliveries)) => deliveries,
+            Ok(Some(deliveries)) => deliveries,
         };
         while let Ok(credit) = sink.ready().await {
             let batch = tokio::select! {
