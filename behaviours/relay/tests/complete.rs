@@ -401,3 +401,47 @@ fn a_five_second_partition_is_mended_within_two_digests_and_a_round_trip() {
         assert_eq!(net.numbers(node), all(0..700), "sink {node}");
     }
 }
+
+#[test]
+fn what_is_gone_for_good_is_not_waited_for() {
+    let config = Config {
+        window_frames: 16,
+        ring_tail_bytes: 0,
+        ..Config::default()
+    };
+    let mut net = Net::new(3, Class::Complete, config, 1, CALM);
+    net.tree(&[None, Some(0), Some(0)]);
+    net.source(0, BOOT | 1);
+    net.sink(1, None);
+    net.sink(2, None);
+    net.run_for(Duration::from_secs(1));
+    net.stream(0, 0, 10, Duration::from_millis(1));
+    net.disconnect(0, 2);
+    net.stream(0, 10, 100, Duration::from_millis(1));
+    // Node 2 was cut and is back: its frames are gone, and there is no new one to show that.
+    net.reconnect(0, 2);
+    net.run_for(Duration::from_secs(2));
+    assert_eq!(net.stats(0, 0).acked, BOOT + 110);
+    let batch: Vec<_> = (110..126).map(payload).collect();
+    assert_eq!(
+        net.send(0, &batch).map(|sent| sent.n),
+        Ok(16),
+        "the whole window is free"
+    );
+    net.run_for(Duration::from_secs(2));
+    let got = net.numbers(2);
+    assert_eq!(got.last(), Some(&125));
+    let lost = |event: &Event| matches!(event, Event::Lost { .. });
+    assert_eq!(
+        net.nodes[2]
+            .events
+            .iter()
+            .filter(|event| lost(event))
+            .count(),
+        1
+    );
+    let flagged = net.nodes[2].got[&att(2)]
+        .iter()
+        .filter(|(_, d)| d.flags & 2 != 0);
+    assert_eq!(flagged.count(), 1, "and the client sees it");
+}

@@ -205,6 +205,28 @@ fn changed_genuine_frames_are_never_delivered() {
 }
 
 #[test]
+fn a_frame_forged_on_the_way_does_not_take_the_place_of_the_true_one() {
+    let frames = genuine(Class::Complete, 50);
+    let mut forward = node(Class::Complete);
+    let (before, after) = frames.split_at(frames.len() - 20);
+    for frame in before {
+        forward.on_frame(Time(2), id(0), frame.clone());
+    }
+    for frame in after {
+        let mut bytes = frame.to_vec();
+        *bytes.last_mut().expect("a payload") ^= 1;
+        let verdict = forward.on_frame(Time(2), id(0), Bytes::from(bytes));
+        assert_eq!(verdict, Verdict::Forged);
+    }
+    assert_eq!(offences(&mut forward), vec![(0, Offence::Forged); 20]);
+    assert_eq!(delivered(&mut forward), 30);
+    for frame in after {
+        forward.on_frame(Time(3), id(0), frame.clone());
+    }
+    assert_eq!(delivered(&mut forward), 20);
+}
+
+#[test]
 fn replayed_frames_are_delivered_once() {
     for class in [TIMED, Class::Complete] {
         let frames = genuine(class, 50);
