@@ -43,22 +43,15 @@ pub struct Deliveries {
 const BATCH_MAX: usize = 64;
 
 impl Data {
-    /// Opens the queue of sink `att` and tells the core about it. The queue exists before the
-    /// core can deliver, so nothing is lost in between.
-    pub fn open_sink(self: &Arc<Self>, att: u32, overlay: OverlayId, resume: Option<u64>) {
-        self.expect_sink(att);
-        self.command(Command::Sink { overlay, att, resume });
+    /// Opens the queue of sink `att`. It lives as long as the attachment, also while the node has
+    /// no place in the overlay: its program may wait for the first frame long before there is one.
+    pub fn open_queue(&self, att: u32) {
+        let queue = SinkQueue { items: VecDeque::new(), arrived: Arc::new(Notify::new()) };
+        self.lock().sinks.insert(att, queue);
     }
 
-    /// Opens the queue of sink `att` before the core knows of it: a program may ask for its frames
-    /// while its node still waits for a source. A queue that is there stays.
-    pub fn expect_sink(&self, att: u32) {
-        let fresh = || SinkQueue { items: VecDeque::new(), arrived: Arc::new(Notify::new()) };
-        self.lock().sinks.entry(att).or_insert_with(fresh);
-    }
-
-    /// Drops the queue of sink `att`, whose attachment has ended; its reader ends.
-    pub fn forget_sink(&self, att: u32) {
+    /// Closes the queue of `att`, if it has one; its reader ends.
+    pub fn close_queue(&self, att: u32) {
         self.lock().sinks.remove(&att);
     }
 
