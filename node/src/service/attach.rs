@@ -125,7 +125,7 @@ impl Inner {
     fn end_attachment(&self, att: u64) {
         self.attachments().remove(&att);
         if let Ok(att) = u32::try_from(att) {
-            self.handle.data().forget_sink(att);
+            self.handle.data().close_queue(att);
             self.handle.order(move |core| core.detach(att));
         }
     }

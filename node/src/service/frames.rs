@@ -133,9 +133,7 @@ impl Inner {
         let deliveries = self.owned(conn, params.att, |attachment| match attachment.role {
             Role::Source => None,
             Role::Sink => {
-                // Under the lock of the attachments: it cannot end in between and leave a queue.
                 let att = u32::try_from(params.att).ok()?;
-                data.expect_sink(att);
                 data.deliveries(att)
             }
         });
