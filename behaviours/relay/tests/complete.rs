@@ -418,6 +418,7 @@ fn what_is_gone_for_good_is_not_waited_for() {
     net.stream(0, 0, 10, Duration::from_millis(1));
     net.disconnect(0, 2);
     net.stream(0, 10, 100, Duration::from_millis(1));
+    net.run_for(Duration::from_secs(2));
     // Node 2 was cut and is back: its frames are gone, and there is no new one to show that.
     net.reconnect(0, 2);
     net.run_for(Duration::from_secs(2));
