@@ -179,6 +179,15 @@ impl Member {
         }
     }
 
+    /// Begins the next round at once if the search waits for it.
+    pub(crate) fn search_anew(&mut self, local: &mut Local) {
+        let idle = |search: &Search| search.waiting.is_none() && search.queue.is_empty();
+        if self.pending.is_none() && self.search.as_ref().is_some_and(idle) {
+            self.next_round(local);
+            self.search_next(local);
+        }
+    }
+
     fn search_next(&mut self, local: &mut Local) {
         loop {
             let Some(search) = &mut self.search else {

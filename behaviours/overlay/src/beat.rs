@@ -9,7 +9,7 @@ use opus_core::{NodeId, Time};
 use crate::{
     Event,
     local::{Local, Timer},
-    member::Member,
+    member::{Member, YIELDS_MAX},
     wire::{Beat, Body, Down, HOPS_MAX, Leave, Parting, Pressure, SLACK_US_MAX, Up},
 };
 
@@ -52,6 +52,7 @@ impl Member {
                 child.asked = child.asked.saturating_add(1);
             }
             self.pressed = local.now;
+            self.yields -= u8::from(pressure == Pressure::Yield);
             self.send_down(local, id, pressure);
         }
     }
@@ -179,6 +180,7 @@ impl Member {
         self.epoch = epoch;
         self.alpha_milli = down.alpha_milli;
         self.idle = 0;
+        self.yields = YIELDS_MAX;
         self.hurry(local, local.config.ticks_early);
         true
     }

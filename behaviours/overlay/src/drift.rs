@@ -9,7 +9,7 @@ use crate::{
     Event,
     clip::Interval,
     local::{Local, Timer},
-    member::Member,
+    member::{Member, YIELDS_MAX},
     tree::{self, Candidate, Choice, Seat},
     view::{Peer, Ranked},
     wire::{Body, ENTRIES_MAX, Entry, Gossip, Pressure, Purpose},
@@ -26,6 +26,10 @@ const RANDOM_EACH: u32 = 10;
 /// So many ticks without a move double the ticks between probes, so many times at most.
 const IDLE_TICKS: u32 = 6;
 const IDLE_DOUBLINGS: u32 = 5;
+/// A violator doubts its direct delay sooner: perhaps all delays have changed.
+const DIRECT_AGE_VIOLATOR: Duration = Duration::from_secs(60);
+/// A minute at rest: the root may ask one more child to yield.
+const YIELD_TICKS: u32 = 12;
 /// A violator ticks early; so many ticks in vain double the period.
 const STRAIN_TICKS: u32 = 8;
 /// Own children and strangers that a gossip mentions.
@@ -51,6 +55,9 @@ impl Member {
         self.haste = self.haste.saturating_sub(1);
         self.ticks = self.ticks.wrapping_add(1);
         self.idle = self.idle.saturating_add(1);
+        if self.ticks.is_multiple_of(YIELD_TICKS) {
+            self.yields = self.yields.saturating_add(1).min(YIELDS_MAX);
+        }
         if self.violates() {
             self.strain = self.strain.saturating_add(1);
         }
@@ -193,7 +200,12 @@ impl Member {
 
     /// Rule 3: has the best unmeasured entries of both views measured, and a few others.
     fn probe(&mut self, local: &mut Local, ranked: &[Ranked], early: bool) {
-        let stale = self.direct_at + local.config.rtt_age <= local.now;
+        let age = if self.violates() {
+            DIRECT_AGE_VIOLATOR
+        } else {
+            local.config.rtt_age
+        };
+        let stale = self.direct_at + age <= local.now;
         if !self.is_root(local) && (self.direct_us.is_none() || stale) {
             local.measure(&self.root);
         }

@@ -4,7 +4,7 @@ use opus_core::{Contact, NodeId};
 
 use crate::{
     local::{Local, Timer},
-    member::Member,
+    member::{Member, YIELDS_MAX},
     position::Position,
     wire::Parting,
 };
@@ -39,6 +39,7 @@ impl Member {
     pub(crate) fn turn_knob(&mut self, local: &mut Local, alpha_milli: u32) {
         self.alpha_milli = alpha_milli;
         self.epoch = self.epoch.wrapping_add(1);
+        self.yields = YIELDS_MAX;
         self.hurry(local, local.config.ticks_early);
         self.beat_children(local);
     }
@@ -108,6 +109,13 @@ impl Member {
             self.on_search_measured(local, peer, rtt_us.is_some());
         } else if self.view.get(peer).is_some() {
             self.drift(local);
+        }
+    }
+
+    /// The root may have come back while this member waited for its next round.
+    pub(crate) fn on_connected(&mut self, local: &mut Local, peer: NodeId) {
+        if peer == self.root.id {
+            self.search_anew(local);
         }
     }
 

@@ -137,6 +137,9 @@ impl Overlay {
     }
 
     fn on_message(&mut self, from: NodeId, message: Message) {
+        if !self.local.links.connected(from) {
+            self.on_connected(from);
+        }
         if !self.local.admit(from) {
             return;
         }
@@ -186,6 +189,11 @@ impl Overlay {
         self.local.send(from, message);
     }
 
+    fn on_connected(&mut self, peer: NodeId) {
+        self.local.on_connected(peer);
+        self.on_members(|member, local| member.on_connected(local, peer));
+    }
+
     fn on_gone(&mut self, peer: NodeId) {
         self.local.on_gone(peer);
         self.on_members(|member, local| member.on_gone(local, peer));
@@ -233,7 +241,7 @@ impl Machine for Overlay {
         self.local.now = now;
         match input {
             Input::Command(command) => self.on_command(command),
-            Input::Connected(peer) => self.local.on_connected(peer),
+            Input::Connected(peer) => self.on_connected(peer),
             Input::Disconnected(peer) | Input::DialFailed(peer) => self.on_gone(peer),
             Input::Received { from, message } => self.on_message(from, message),
         }

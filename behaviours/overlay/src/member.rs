@@ -22,6 +22,9 @@ const MEMBERS_UNKNOWN: u32 = 256;
 /// A violator that was refused is reckoned with for this long.
 const DEMAND: Duration = Duration::from_secs(5);
 
+/// Requests to yield at the start; another comes with each minute.
+pub(crate) const YIELDS_MAX: u8 = 64;
+
 /// This node as a member of one overlay.
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -70,6 +73,9 @@ pub(crate) struct Member {
     pub(crate) strain: u32,
     /// When a violator was last refused for want of room.
     pub(crate) violator_refused: Option<Time>,
+    /// How often a child may still be asked to yield. Where slots are too few for any tree within
+    /// the bound, the tree must come to rest nevertheless.
+    pub(crate) yields: u8,
     /// When a child was last asked to move.
     pub(crate) pressed: Time,
     told: Option<Edges>,
@@ -171,6 +177,7 @@ impl Member {
             idle: 0,
             strain: 0,
             violator_refused: None,
+            yields: YIELDS_MAX,
             pressed: Time::ZERO,
             told: None,
         }
@@ -313,7 +320,8 @@ impl Member {
         if self.children.len() <= usize::from(self.cap - self.cap / 4) {
             return None;
         }
-        let refused = self.violator_refused.is_some_and(|at| at + DEMAND > now);
+        let lately = self.violator_refused.is_some_and(|at| at + DEMAND > now);
+        let refused = lately && self.yields > 0;
         let slack_us = |child: &Child| match child.direct_us {
             Some(direct_us) if refused => {
                 let bound_us = tree::bound_us(self.alpha_milli, direct_us);

@@ -113,6 +113,21 @@ fn a_restarted_root_gets_its_tree_back() {
 }
 
 #[test]
+fn a_root_that_comes_back_is_joined_as_soon_as_it_connects() {
+    let mut world = World::new(test_seed(10), 3);
+    world.join_all(Duration::from_secs(1));
+    world.run_secs(5);
+    world.net.crash(id(0));
+    world.run_secs(100);
+    world.net.insert(id(0), machine(world.seed, 0, 1));
+    world.join(0);
+    world.net.connect(id(0), id(1));
+    world.net.connect(id(0), id(2));
+    world.run_secs(1);
+    assert_eq!(world.attached(), 2);
+}
+
+#[test]
 fn the_root_moves_and_the_tree_follows() {
     let mut world = World::new(test_seed(7), 40);
     world.cap = 8;
