@@ -135,6 +135,7 @@ impl<H: Host> Driver<H> {
                 }
             }
             Fate::Deliver(at) => {
+                let packet = Box::new(packet);
                 self.schedule(
                     at,
                     Happening::Arrival {
@@ -147,6 +148,7 @@ impl<H: Host> Driver<H> {
             }
             Fate::Twice(first, second) => {
                 for (at, packet) in [(first, packet.clone()), (second, packet)] {
+                    let packet = Box::new(packet);
                     self.schedule(
                         at,
                         Happening::Arrival {
