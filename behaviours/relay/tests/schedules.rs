@@ -279,7 +279,11 @@ fn schedules_that_once_lost_frames_do_not() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_living_sink_gets_every_frame_once_in_order(plan in plan()) {

@@ -423,7 +423,8 @@ impl<M: Machine + 'static> NetworkBehaviour for Behaviour<M> {
                 self.run();
             }
             Either::Left(FromHandler::Gone) => {
-                tracing::debug!(?peer, %id, protocol = M::PROTOCOL, "peer is gone for this protocol");
+                let protocol = M::PROTOCOL;
+                tracing::debug!(?peer, %id, protocol, "peer is gone for this protocol");
                 if self.peers.gone(peer, id) {
                     self.input(Input::Disconnected(peer));
                 }
