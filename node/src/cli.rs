@@ -1,8 +1,8 @@
 //! The command line of `opus-node`: verbs that speak to a running node over opus-ipc, verbs that
 //! need none, and `run`.
 //!
-//! Every verb gives a result to [`output::Output`], as text or, with `--json`, as one document, and
-//! ends in an [`exit::Exit`]. What a person sees, a program can see: no verb has knowledge that the
+//! Every verb gives a result to `output::Output`, as text or, with `--json`, as one document, and
+//! ends in an `exit::Exit`. What a person sees, a program can see: no verb has knowledge that the
 //! socket does not give.
 
 mod apps;
