@@ -35,7 +35,7 @@ const PAYLOAD: usize = 48 << 10;
 const BATCH: usize = 16;
 
 /// How long a spec that the node has not seen yet is waited for.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sends everything, marks the end, waits until it has arrived, and sums up.
 pub(super) async fn publish(
