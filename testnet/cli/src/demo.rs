@@ -92,7 +92,7 @@ async fn play(args: &DemoArgs, say: &Say) -> anyhow::Result<Figures> {
     let killed = stage.busiest_inner(&before).context("the tree has no inner node to kill")?;
     let children = report::children_of(&before, killed);
     let at = Instant::now();
-    stage.kill(killed);
+    stage.kill(killed).await;
     say.step(&format!("killed n{killed}, the parent of {children}"));
     tokio::time::sleep(ACT).await;
     let after = stage.tree_at_rest(REST_LIMIT).await?;

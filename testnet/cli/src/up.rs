@@ -171,7 +171,7 @@ async fn carry_out(order: &str, lab: &mut Lab, sockets: &mut Sockets) -> anyhow:
     match verb {
         "kill" if lab.is_running(node) => {
             sockets.close(node);
-            lab.kill(node);
+            lab.kill(node).await;
             Ok(())
         }
         "kill" => bail!("n{node} is not running"),

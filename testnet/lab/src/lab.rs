@@ -200,10 +200,13 @@ impl Lab {
 
     /// Ends a node at once, as a power cut does: nothing is said to anybody, its connections just
     /// break. Its programs lose their node.
-    pub fn kill(&mut self, node: usize) {
-        if let Some(running) = self.nodes[node].running.take() {
+    pub async fn kill(&mut self, node: usize) {
+        if let Some(mut running) = self.nodes[node].running.take() {
             self.wires.network().crash(node);
             running.server.close();
+            running.task.abort();
+            // Its address is free again only when the task is gone, however it ended.
+            drop((&mut running.task).await);
         }
     }
 

@@ -28,6 +28,9 @@ const WORLD_MS: f64 = 90.0;
 /// What timer steps add to an emulated round trip on a busy machine, milliseconds.
 const SLACK_MS: f64 = 4.0;
 
+/// How long the source waits for a sink that vanished (30 s by default): the demo ends in a minute.
+const HOLD: Duration = Duration::from_secs(10);
+
 /// A lab with the ticker in it.
 #[derive(Debug)]
 pub(super) struct Stage {
@@ -48,7 +51,9 @@ impl Stage {
         };
         let network = TransitStub::new(&parameters, seed.derive("world", 0))?;
         let topology = Topology::of_transit_stub(network, nodes, seed.derive("places", 0))?;
-        let lab = Lab::start(LabConfig::new(topology, seed)).await?;
+        let mut config = LabConfig::new(topology, seed);
+        config.machines.relay.hold = HOLD;
+        let lab = Lab::start(config).await?;
         let alpha = Stretch::new(f64::from(ticker::spec()?.knob_milli()) / 1e3)?;
         Ok(Self { lab, seed, overlay: None, alpha })
     }
@@ -121,8 +126,8 @@ impl Stage {
         busiest.map(|row| tree.members[row].node)
     }
 
-    pub(super) fn kill(&mut self, node: usize) {
-        self.lab.kill(node);
+    pub(super) async fn kill(&mut self, node: usize) {
+        self.lab.kill(node).await;
     }
 }
 

@@ -30,7 +30,7 @@ async fn every_survivor_is_whole(mut party: Party, kill: bool) {
         let row = (1..children.len()).max_by_key(|&row| children[row].len()).unwrap();
         assert!(!children[row].is_empty(), "the tree has an inner node");
         killed = Some(tree.members[row].node);
-        party.lab.kill(tree.members[row].node);
+        party.lab.kill(tree.members[row].node).await;
     }
     let sent = publishing.await.unwrap().unwrap();
     assert_eq!(sent, 1_000);

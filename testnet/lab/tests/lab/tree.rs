@@ -32,7 +32,7 @@ async fn the_tree_heals_when_an_inner_node_dies_and_takes_a_restarted_one_back()
     let children = tree.tree.children();
     let row = (1..children.len()).max_by_key(|&row| children[row].len()).unwrap();
     let victim = tree.members[row].node;
-    party.lab.kill(victim);
+    party.lab.kill(victim).await;
     let healed = party.at_rest(Duration::from_secs(60)).await;
     assert!(healed.members.iter().all(|member| member.node != victim));
     party.lab.restart(victim).await.unwrap();
