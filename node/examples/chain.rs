@@ -33,13 +33,19 @@ const PINGS: usize = 500;
 
 fn main() -> anyhow::Result<()> {
     let mut out = std::io::stdout();
-    writeln!(out, "transport  payload   frames/s  forwarded/core-s  us/frame  hop p50  p99 us")?;
-    for (name, listen) in
-        [("TCP", "/ip4/127.0.0.1/tcp/0"), ("QUIC", "/ip4/127.0.0.1/udp/0/quic-v1")]
-    {
+    writeln!(
+        out,
+        "transport  payload   frames/s  forwarded/core-s  us/frame  hop p50  p99 us"
+    )?;
+    for (name, listen) in [
+        ("TCP", "/ip4/127.0.0.1/tcp/0"),
+        ("QUIC", "/ip4/127.0.0.1/udp/0/quic-v1"),
+    ] {
         let chain = Chain::start(listen)?;
         for payload in [64, 1 << 10, 16 << 10] {
-            let row = chain.run(payload).with_context(|| format!("{name} {payload} B"))?;
+            let row = chain
+                .run(payload)
+                .with_context(|| format!("{name} {payload} B"))?;
             writeln!(
                 out,
                 "{name:9}  {payload:7}  {:9.0}  {:16.0}  {:8.2}  {:7.0}  {:6.0}",
@@ -77,7 +83,9 @@ impl Node {
         let listen: Multiaddr = listen.parse()?;
         let (ready, started) = mpsc::channel();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
             let Ok(runtime) = runtime else { return };
             runtime.block_on(async {
                 let built = build(index, listen);
@@ -103,7 +111,11 @@ impl Node {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })?;
-        Ok(Self { handle, address, tokio })
+        Ok(Self {
+            handle,
+            address,
+            tokio,
+        })
     }
 
     fn command(&self, command: Command) {
@@ -114,7 +126,10 @@ impl Node {
     fn cpu(&self) -> anyhow::Result<Duration> {
         let read = self.handle.ask(|_| clock_gettime(ClockId::ThreadCPUTime));
         let time = self.tokio.block_on(read)?;
-        Ok(Duration::new(u64::try_from(time.tv_sec)?, u32::try_from(time.tv_nsec)?))
+        Ok(Duration::new(
+            u64::try_from(time.tv_sec)?,
+            u32::try_from(time.tv_nsec)?,
+        ))
     }
 }
 
@@ -123,7 +138,10 @@ fn build(index: u64, listen: Multiaddr) -> anyhow::Result<(Runtime, Handle)> {
     let keypair = Keypair::ed25519_from_bytes(seed.bytes())?;
     let guard = Guard::new(Policy::Any, &[]);
     let (transport, relay_client) = transport::real(&keypair, None, false, guard.clone())?;
-    let options = NetOptions { listen: vec![listen], ..NetOptions::isolated() };
+    let options = NetOptions {
+        listen: vec![listen],
+        ..NetOptions::isolated()
+    };
     Ok(Runtime::new(Parts {
         keypair,
         transport,
@@ -138,7 +156,11 @@ fn build(index: u64, listen: Multiaddr) -> anyhow::Result<(Runtime, Handle)> {
 
 impl Chain {
     fn start(listen: &str) -> anyhow::Result<Self> {
-        let nodes = [Node::start(0, listen)?, Node::start(1, listen)?, Node::start(2, listen)?];
+        let nodes = [
+            Node::start(0, listen)?,
+            Node::start(1, listen)?,
+            Node::start(2, listen)?,
+        ];
         for (from, to) in [(1, 0), (2, 1)] {
             let address = nodes[to].address.clone();
             let peer = opus_swarm::peer_id(&nodes[to].handle.me());
@@ -152,15 +174,29 @@ impl Chain {
             children,
         };
         for node in &nodes {
-            node.command(Command::Open { overlay: OVERLAY, class: Class::Complete, key: KEY });
-            node.command(Command::Root { overlay: OVERLAY, source: a });
+            node.command(Command::Open {
+                overlay: OVERLAY,
+                class: Class::Complete,
+                key: KEY,
+            });
+            node.command(Command::Root {
+                overlay: OVERLAY,
+                source: a,
+            });
         }
-        nodes[0].command(Command::Source { overlay: OVERLAY, seq_first: 1 });
+        nodes[0].command(Command::Source {
+            overlay: OVERLAY,
+            seq_first: 1,
+        });
         nodes[0].command(edges(None, vec![b]));
         nodes[1].command(edges(Some(a), vec![c]));
         nodes[2].command(edges(Some(b), vec![]));
         nodes[2].handle.data().open_queue(1);
-        nodes[2].command(Command::Sink { overlay: OVERLAY, att: 1, resume: None });
+        nodes[2].command(Command::Sink {
+            overlay: OVERLAY,
+            att: 1,
+            resume: None,
+        });
         let chain = Self { nodes };
         chain.wait_until_it_flows()?;
         Ok(chain)
@@ -177,21 +213,35 @@ impl Chain {
                 while self.received(Duration::from_millis(50))? > 0 {}
                 return Ok(());
             }
-            ensure!(began.elapsed() < Duration::from_secs(20), "no frame came through the chain");
+            ensure!(
+                began.elapsed() < Duration::from_secs(20),
+                "no frame came through the chain"
+            );
         }
     }
 
     fn send(&self, batch: &[Bytes]) -> anyhow::Result<()> {
         let data = self.nodes[0].handle.data();
-        self.nodes[0].tokio.block_on(data.send(OVERLAY, 0, batch, false, false))?;
+        self.nodes[0]
+            .tokio
+            .block_on(data.send(OVERLAY, 0, batch, false, false))?;
         Ok(())
     }
 
     fn received(&self, wait: Duration) -> anyhow::Result<usize> {
         let end = &self.nodes[2];
-        let deliveries = end.handle.data().deliveries(1).context("the sink is open")?;
+        let deliveries = end
+            .handle
+            .data()
+            .deliveries(1)
+            .context("the sink is open")?;
         let next = async { tokio::time::timeout(wait, deliveries.next(64)).await };
-        Ok(end.tokio.block_on(next).ok().flatten().map_or(0, |batch| batch.len()))
+        Ok(end
+            .tokio
+            .block_on(next)
+            .ok()
+            .flatten()
+            .map_or(0, |batch| batch.len()))
     }
 
     fn run(&self, payload: usize) -> anyhow::Result<Row> {
@@ -214,7 +264,11 @@ impl Chain {
     /// Sends `frames` and returns when all have arrived.
     fn flood(&self, payload: usize, frames: usize) -> anyhow::Result<()> {
         let end = &self.nodes[2];
-        let deliveries = end.handle.data().deliveries(1).context("the sink is open")?;
+        let deliveries = end
+            .handle
+            .data()
+            .deliveries(1)
+            .context("the sink is open")?;
         let arrived = end.tokio.spawn(async move {
             let mut count = 0;
             while count < frames {
@@ -246,12 +300,18 @@ impl Chain {
     /// Half the median and 99th percentile of the time over both hops, microseconds.
     fn pings(&self, payload: usize) -> anyhow::Result<(f64, f64)> {
         let end = &self.nodes[2];
-        let deliveries = end.handle.data().deliveries(1).context("the sink is open")?;
+        let deliveries = end
+            .handle
+            .data()
+            .deliveries(1)
+            .context("the sink is open")?;
         let origin = Instant::now();
         let arriving = end.tokio.spawn(async move {
             let mut hops = Vec::with_capacity(PINGS);
             while hops.len() < PINGS {
-                let Some(batch) = deliveries.next(1).await else { break };
+                let Some(batch) = deliveries.next(1).await else {
+                    break;
+                };
                 let now = origin.elapsed().as_nanos();
                 for delivery in batch {
                     let sent: [u8; 16] = delivery.data[..16].try_into().unwrap_or_default();

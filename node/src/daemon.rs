@@ -132,13 +132,15 @@ pub async fn run(config: Config, log: Option<Arc<dyn LogControl>>) -> Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-fn count_boot(
-    dir: &StateDir,
-    fresh: bool,
-    cautions: &mut Vec<Caution>,
-) -> Result<u32, StateError> {
-    #[expect(clippy::disallowed_methods, reason = "only if the boot count is lost, and only here")]
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+fn count_boot(dir: &StateDir, fresh: bool, cautions: &mut Vec<Caution>) -> Result<u32, StateError> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "only if the boot count is lost, and only here"
+    )]
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
     let boots = next_boot(dir, fresh, now)?;
     if boots.lost {
         cautions.push(Caution {
@@ -157,9 +159,9 @@ fn build(
     anchors: &[libp2p::Multiaddr],
 ) -> Result<(Runtime, Handle), RunError> {
     let mut entropy = [0; 32];
-    SysRng.try_fill_bytes(&mut entropy).map_err(|error| {
-        system("draw random numbers")(std::io::Error::other(error.to_string()))
-    })?;
+    SysRng
+        .try_fill_bytes(&mut entropy)
+        .map_err(|error| system("draw random numbers")(std::io::Error::other(error.to_string())))?;
     let keypair: Keypair = identity.keypair();
     let psk = config.psk_file.as_deref().map(read_psk).transpose()?;
     let guard = Guard::new(policy(config), &config.bootstrap);
@@ -214,13 +216,19 @@ fn net_options(config: &Config) -> NetOptions {
         relay_server: config.relay_server,
         home: config.private_addresses == PrivateAddresses::Own,
         hide_listen_addresses: config.profile == Profile::Home && !config.is_loopback_only(),
-        lists: Lists { allow: config.allow.clone(), deny: config.deny.clone() },
+        lists: Lists {
+            allow: config.allow.clone(),
+            deny: config.deny.clone(),
+        },
         ..NetOptions::isolated()
     }
 }
 
 fn read_psk(path: &Path) -> Result<PreSharedKey, RunError> {
-    let failed = |why: String| RunError::Psk { path: path.display().to_string(), why };
+    let failed = |why: String| RunError::Psk {
+        path: path.display().to_string(),
+        why,
+    };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     text.parse().map_err(|error| failed(format!("{error:?}")))
 }
@@ -271,7 +279,9 @@ async fn drain(handle: &Handle, server: &Server, dir: &StateDir, limit: Duration
 }
 
 async fn save_anchors(handle: &Handle, dir: &StateDir) {
-    let Ok(anchors) = handle.ask(|core| core.anchors()).await else { return };
+    let Ok(anchors) = handle.ask(|core| core.anchors()).await else {
+        return;
+    };
     if anchors.is_empty() {
         return;
     }
@@ -293,7 +303,10 @@ struct Signals {
 impl Signals {
     fn new() -> Result<Self, RunError> {
         let open = |kind| signal(kind).map_err(system("listen to signals"));
-        Ok(Self { term: open(SignalKind::terminate())?, interrupt: open(SignalKind::interrupt())? })
+        Ok(Self {
+            term: open(SignalKind::terminate())?,
+            interrupt: open(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {

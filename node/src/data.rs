@@ -23,8 +23,8 @@ use opus_swarm::{
 };
 use tokio::sync::Notify;
 
-pub use self::{sink::Deliveries, source::SendError};
 use self::sink::SinkQueue;
+pub use self::{sink::Deliveries, source::SendError};
 
 /// Most events that wait for the node's loop. Overflow: the newest is dropped and counted; the
 /// states behind them stay visible in [`Data::inspect`].
@@ -65,7 +65,11 @@ impl Inner {
     /// Keeps what senders and receivers ask about in step with the core.
     fn note(&mut self, command: &Command) {
         match *command {
-            Command::Open { overlay, class: Class::Complete, .. } => {
+            Command::Open {
+                overlay,
+                class: Class::Complete,
+                ..
+            } => {
                 self.complete.insert(overlay);
             }
             Command::Source { overlay, .. } => {
@@ -79,7 +83,10 @@ impl Inner {
                     self.complete.remove(&overlay);
                 }
             }
-            Command::Open { class: Class::Timed { .. }, .. }
+            Command::Open {
+                class: Class::Timed { .. },
+                ..
+            }
             | Command::Root { .. }
             | Command::Delay { .. }
             | Command::Edges { .. }

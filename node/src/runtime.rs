@@ -62,7 +62,9 @@ pub struct Parts {
 
 impl std::fmt::Debug for Parts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Parts").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Parts")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -116,7 +118,9 @@ pub struct Core {
 
 impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core").field("me", &self.me).finish_non_exhaustive()
+        f.debug_struct("Core")
+            .field("me", &self.me)
+            .finish_non_exhaustive()
     }
 }
 
@@ -139,7 +143,10 @@ impl Runtime {
             probe: Probe::new(parts.machines.probe, rng("probe")),
             overlay: Overlay::new(me, parts.machines.overlay, rng("overlay")),
             site: Site::new(
-                opus_site::Config { network: parts.options.network.clone(), ..parts.machines.site },
+                opus_site::Config {
+                    network: parts.options.network.clone(),
+                    ..parts.machines.site
+                },
                 Contact::bare(me),
                 u64::from(parts.boots),
                 parts.seed,
@@ -161,10 +168,12 @@ impl Runtime {
             .with_smart_dial();
         let mut swarm = Swarm::new(parts.transport, behaviour, peer, config);
         for address in &parts.options.listen {
-            swarm.listen_on(address.clone()).map_err(|error| StartError::Listen {
-                address: address.clone(),
-                reason: error.to_string(),
-            })?;
+            swarm
+                .listen_on(address.clone())
+                .map_err(|error| StartError::Listen {
+                    address: address.clone(),
+                    reason: error.to_string(),
+                })?;
         }
         let (asks_in, asks) = mpsc::channel(ASKS_MAX);
         let (members, _) = broadcast::channel(MEMBER_LAG_MAX);

@@ -86,13 +86,18 @@ impl Service for NodeService {
             }
             slow.push_back((self.0.handle.clock().now(), notice.to_string()));
         }
-        self.0.handle.tellers().tell(Level::Warn, "ipc", notice.to_string());
+        self.0
+            .handle
+            .tellers()
+            .tell(Level::Warn, "ipc", notice.to_string());
     }
 }
 
 impl Inner {
     fn attachments(&self) -> MutexGuard<'_, BTreeMap<u64, Attachment>> {
-        self.attachments.lock().unwrap_or_else(PoisonError::into_inner)
+        self.attachments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn answer(self: Arc<Self>, conn: &Arc<Conn>, request: Request) {
@@ -107,13 +112,22 @@ impl Inner {
             }
             Request::NodeLogSet(params, reply) => reply.end(self.log_set(&params)),
             Request::AppDeploy(params, reply) => {
-                reply.end(self.deploy(params.signed, params.dry_run == Some(true)).await);
+                reply.end(
+                    self.deploy(params.signed, params.dry_run == Some(true))
+                        .await,
+                );
             }
             Request::AppUpdate(params, reply) => {
-                reply.end(self.deploy(params.signed, params.dry_run == Some(true)).await);
+                reply.end(
+                    self.deploy(params.signed, params.dry_run == Some(true))
+                        .await,
+                );
             }
             Request::AppRetire(params, reply) => {
-                reply.end(self.retire(params.signed, params.dry_run == Some(true)).await);
+                reply.end(
+                    self.retire(params.signed, params.dry_run == Some(true))
+                        .await,
+                );
             }
             Request::AppList(params, reply) => reply.end(self.list(params).await),
             Request::AppShow(params, reply) => reply.end(self.show(&params.app).await),

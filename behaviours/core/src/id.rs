@@ -25,7 +25,9 @@ impl NodeId {
     /// The first four and last four bytes in hexadecimal: enough to tell nodes apart in a log.
     pub fn short(&self) -> String {
         let part = |at: usize| {
-            self.0[at..at + 4].iter().fold(0_u32, |word, &byte| word << 8 | u32::from(byte))
+            self.0[at..at + 4]
+                .iter()
+                .fold(0_u32, |word, &byte| word << 8 | u32::from(byte))
         };
         let (head, tail) = (part(0), part(28));
         format!("{head:08x}..{tail:08x}")

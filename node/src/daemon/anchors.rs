@@ -11,14 +11,23 @@ use crate::{
 pub(super) const ANCHORS_MAX: usize = 32;
 
 /// One address a line, each ending in `/p2p/ID`.
-const KIND: Kind = Kind { name: "anchors", tag: *b"ANCH", version: 1, bytes_max: 16 << 10 };
+const KIND: Kind = Kind {
+    name: "anchors",
+    tag: *b"ANCH",
+    version: 1,
+    bytes_max: 16 << 10,
+};
 
 /// The anchors of the last run. A damaged file is put aside and told: the node starts without.
 pub(super) fn load(dir: &StateDir, cautions: &mut Vec<Caution>) -> Vec<Multiaddr> {
     let payload = match dir.load(&KIND) {
         Ok(Loaded::Good(payload)) => payload,
         Ok(Loaded::Absent | Loaded::Newer(_)) => return Vec::new(),
-        Ok(Loaded::Recovered { payload, damage, aside }) => {
+        Ok(Loaded::Recovered {
+            payload,
+            damage,
+            aside,
+        }) => {
             cautions.push(Caution {
                 name: "state",
                 cause: format!("the anchors were damaged ({damage})"),
@@ -36,7 +45,10 @@ pub(super) fn load(dir: &StateDir, cautions: &mut Vec<Caution>) -> Vec<Multiaddr
         }
     };
     let text = String::from_utf8_lossy(&payload);
-    text.lines().take(ANCHORS_MAX).filter_map(|line| line.parse().ok()).collect()
+    text.lines()
+        .take(ANCHORS_MAX)
+        .filter_map(|line| line.parse().ok())
+        .collect()
 }
 
 /// Keeps at most [`ANCHORS_MAX`] anchors. Errors: [`StateError`]; those from before are in force.

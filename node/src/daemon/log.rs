@@ -1,6 +1,8 @@
 //! The log of the process, and how its filter changes while it runs.
 
-use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
 use crate::{
     config::{Log, LogFormat},
@@ -14,7 +16,10 @@ pub struct FilterHandle(reload::Handle<EnvFilter, Registry>);
 impl LogControl for FilterHandle {
     fn set(&self, filter: &str) -> Result<String, String> {
         let fresh = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
-        let before = self.0.with_current(ToString::to_string).map_err(|error| error.to_string())?;
+        let before = self
+            .0
+            .with_current(ToString::to_string)
+            .map_err(|error| error.to_string())?;
         self.0.reload(fresh).map_err(|error| error.to_string())?;
         Ok(before)
     }

@@ -46,7 +46,10 @@ impl Data {
     /// Opens the queue of sink `att`. It lives as long as the attachment, also while the node has
     /// no place in the overlay: its program may wait for the first frame long before there is one.
     pub fn open_queue(&self, att: u32) {
-        let queue = SinkQueue { items: VecDeque::new(), arrived: Arc::new(Notify::new()) };
+        let queue = SinkQueue {
+            items: VecDeque::new(),
+            arrived: Arc::new(Notify::new()),
+        };
         self.lock().sinks.insert(att, queue);
     }
 
@@ -58,7 +61,11 @@ impl Data {
     /// A reader of sink `att`; `None` when there is no such sink.
     pub fn deliveries(self: &Arc<Self>, att: u32) -> Option<Deliveries> {
         let arrived = Arc::clone(&self.lock().sinks.get(&att)?.arrived);
-        Some(Deliveries { data: Arc::downgrade(self), att, arrived })
+        Some(Deliveries {
+            data: Arc::downgrade(self),
+            att,
+            arrived,
+        })
     }
 }
 
@@ -81,9 +88,16 @@ impl Deliveries {
                 arrived.await;
                 continue;
             }
-            let bytes = taken.iter().map(|delivery| delivery.data.len() as u64).sum();
+            let bytes = taken
+                .iter()
+                .map(|delivery| delivery.data.len() as u64)
+                .sum();
             let frames = u32::try_from(taken.len()).unwrap_or(u32::MAX);
-            data.command(Command::Taken { att: self.att, frames, bytes });
+            data.command(Command::Taken {
+                att: self.att,
+                frames,
+                bytes,
+            });
             return Some(taken);
         }
     }

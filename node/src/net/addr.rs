@@ -32,7 +32,9 @@ pub fn addresses_of(hint: &Hint) -> Vec<Multiaddr> {
     let mut rest = hint.0.as_slice();
     let mut addresses = Vec::new();
     while let Some((&length, tail)) = rest.split_first() {
-        let Some((encoded, tail)) = tail.split_at_checked(usize::from(length)) else { break };
+        let Some((encoded, tail)) = tail.split_at_checked(usize::from(length)) else {
+            break;
+        };
         addresses.extend(Multiaddr::try_from(encoded.to_vec()).ok());
         rest = tail;
         if addresses.len() == HINT_ADDRESSES_MAX {
@@ -84,7 +86,9 @@ pub fn block_of(ip: IpAddr) -> IpAddr {
 
 /// Whether the address goes through somebody else's circuit relay.
 pub fn is_relayed(address: &Multiaddr) -> bool {
-    address.iter().any(|part| matches!(part, Protocol::P2pCircuit))
+    address
+        .iter()
+        .any(|part| matches!(part, Protocol::P2pCircuit))
 }
 
 /// How far an address reaches.
@@ -123,7 +127,11 @@ fn reach_of_ip(ip: IpAddr) -> Option<Reach> {
         IpAddr::V4(ip) => ip.is_private() || ip.is_link_local() || is_shared(ip),
         IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
     };
-    Some(if private { Reach::Private } else { Reach::Global })
+    Some(if private {
+        Reach::Private
+    } else {
+        Reach::Global
+    })
 }
 
 /// 100.64.0.0/10, carrier-grade NAT (RFC 6598).
@@ -148,7 +156,9 @@ pub enum Policy {
 impl Policy {
     /// Whether an address learned from a peer may be dialled or passed on.
     pub fn allows(&self, address: &Multiaddr) -> bool {
-        let Some(reach) = reach_of(address) else { return false };
+        let Some(reach) = reach_of(address) else {
+            return false;
+        };
         match self {
             Self::Any => true,
             Self::LoopbackOnly => reach == Reach::Loopback,
@@ -199,10 +209,19 @@ mod tests {
     #[test]
     fn a_server_never_dials_a_private_address_it_was_told() {
         for text in [
-            "/ip4/10.0.0.1/tcp/1", "/ip4/192.168.1.1/tcp/1", "/ip4/172.16.9.9/tcp/1",
-            "/ip4/100.64.0.1/tcp/1", "/ip4/169.254.1.1/tcp/1", "/ip4/127.0.0.1/tcp/1",
-            "/ip6/fd00::1/tcp/1", "/ip6/fe80::1/tcp/1", "/ip6/::1/tcp/1", "/ip4/0.0.0.0/tcp/1",
-            "/ip6/::ffff:10.0.0.1/tcp/1", "/ip4/224.0.0.1/tcp/1", "/memory/7",
+            "/ip4/10.0.0.1/tcp/1",
+            "/ip4/192.168.1.1/tcp/1",
+            "/ip4/172.16.9.9/tcp/1",
+            "/ip4/100.64.0.1/tcp/1",
+            "/ip4/169.254.1.1/tcp/1",
+            "/ip4/127.0.0.1/tcp/1",
+            "/ip6/fd00::1/tcp/1",
+            "/ip6/fe80::1/tcp/1",
+            "/ip6/::1/tcp/1",
+            "/ip4/0.0.0.0/tcp/1",
+            "/ip6/::ffff:10.0.0.1/tcp/1",
+            "/ip4/224.0.0.1/tcp/1",
+            "/memory/7",
         ] {
             assert!(!Policy::GlobalOnly.allows(&addr(text)), "{text}");
         }

@@ -118,7 +118,9 @@ impl NetOptions {
 
 impl std::fmt::Debug for Behaviour {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Behaviour").field("peers", &self.peers).finish_non_exhaustive()
+        f.debug_struct("Behaviour")
+            .field("peers", &self.peers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -161,10 +163,19 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(connection_limits_of(options)),
             addresses: limits::Behaviour::new(options.address_limits, options.lists.clone(), clock),
             blocked: allow_block_list::Behaviour::default(),
-            peers: peers::Behaviour::new(book, &options.bootstrap, options.mesh, clock, rng("mesh")),
+            peers: peers::Behaviour::new(
+                book,
+                &options.bootstrap,
+                options.mesh,
+                clock,
+                rng("mesh"),
+            ),
             identify: identify::Behaviour::new(identify_of(keypair, options)),
             ping: ping::Behaviour::new(ping::Config::new()),
-            kad: options.kademlia.map(|mode| kademlia(me, &options.network, mode)).into(),
+            kad: options
+                .kademlia
+                .map(|mode| kademlia(me, &options.network, mode))
+                .into(),
             mdns: options.mdns.then(|| local_discovery(me)).flatten().into(),
             autonat_client: options
                 .autonat_client
@@ -174,7 +185,10 @@ impl Behaviour {
                 .autonat_server
                 .then(|| autonat::v2::server::Behaviour::new(rng("autonat-server")))
                 .into(),
-            dcutr: relay_client.is_some().then(|| dcutr::Behaviour::new(me)).into(),
+            dcutr: relay_client
+                .is_some()
+                .then(|| dcutr::Behaviour::new(me))
+                .into(),
             relay_client: relay_client.into(),
             relay_server: options
                 .relay_server
@@ -240,8 +254,10 @@ fn kademlia(
 }
 
 fn local_discovery(me: PeerId) -> Option<mdns::tokio::Behaviour> {
-    let config =
-        mdns::Config { query_interval: MDNS_QUERY_INTERVAL, ..mdns::Config::default() };
+    let config = mdns::Config {
+        query_interval: MDNS_QUERY_INTERVAL,
+        ..mdns::Config::default()
+    };
     mdns::tokio::Behaviour::new(config, me)
         .inspect_err(|error| tracing::warn!(%error, "mDNS cannot start; nodes nearby stay unseen"))
         .ok()

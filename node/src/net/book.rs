@@ -38,7 +38,11 @@ pub struct Book {
 impl Book {
     /// An empty book of node `me`.
     pub fn new(me: PeerId, policy: Policy) -> Self {
-        Self { me, policy, entries: BTreeMap::new() }
+        Self {
+            me,
+            policy,
+            entries: BTreeMap::new(),
+        }
     }
 
     /// Replaces the policy, and drops the learned addresses that it does not allow.
@@ -70,7 +74,9 @@ impl Book {
         if is_relayed(&address) || !self.policy.allows(&address) {
             return false;
         }
-        let Some(entry) = self.entry(now, peer) else { return false };
+        let Some(entry) = self.entry(now, peer) else {
+            return false;
+        };
         entry.heard = now;
         if let Some(at) = entry.learned.iter().position(|known| *known == address) {
             let known = entry.learned.remove(at);
@@ -91,30 +97,50 @@ impl Book {
         if !self.entries.contains_key(&peer) && self.entries.len() >= PEERS_MAX {
             self.evict()?;
         }
-        Some(self.entries.entry(peer).or_insert_with(|| Entry { heard: now, ..Entry::default() }))
+        Some(self.entries.entry(peer).or_insert_with(|| Entry {
+            heard: now,
+            ..Entry::default()
+        }))
     }
 
     fn evict(&mut self) -> Option<()> {
-        let learned = self.entries.iter().filter(|(_, entry)| entry.written.is_empty());
-        let oldest = learned.min_by_key(|(_, entry)| entry.heard).map(|(peer, _)| *peer)?;
+        let learned = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.written.is_empty());
+        let oldest = learned
+            .min_by_key(|(_, entry)| entry.heard)
+            .map(|(peer, _)| *peer)?;
         self.entries.remove(&oldest).map(|_| ())
     }
 
     /// Where to dial `peer`: written addresses first, then the learned ones, newest first.
     pub fn addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
-        let Some(entry) = self.entries.get(peer) else { return Vec::new() };
-        entry.written.iter().chain(entry.learned.iter().rev()).cloned().collect()
+        let Some(entry) = self.entries.get(peer) else {
+            return Vec::new();
+        };
+        entry
+            .written
+            .iter()
+            .chain(entry.learned.iter().rev())
+            .cloned()
+            .collect()
     }
 
     /// The addresses of `peer` that may be passed on to others.
     pub fn public_addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
-        self.entries.get(peer).map(|entry| entry.learned.clone()).unwrap_or_default()
+        self.entries
+            .get(peer)
+            .map(|entry| entry.learned.clone())
+            .unwrap_or_default()
     }
 
     /// Notes that a dial failed, so that the peer is left alone for a while.
     pub fn failed(&mut self, now: Time, peer: &PeerId) {
         if let Some(entry) = self.entries.get_mut(peer) {
-            let wait = BACKOFF_MIN.saturating_mul(1 << entry.failures.min(6)).min(BACKOFF_MAX);
+            let wait = BACKOFF_MIN
+                .saturating_mul(1 << entry.failures.min(6))
+                .min(BACKOFF_MAX);
             entry.failures = entry.failures.saturating_add(1);
             entry.retry_at = now + wait;
         }

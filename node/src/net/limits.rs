@@ -42,7 +42,11 @@ pub struct AddressLimits {
 
 impl Default for AddressLimits {
     fn default() -> Self {
-        Self { per_address: 4, per_block: 16, new_per_second: 10 }
+        Self {
+            per_address: 4,
+            per_block: 16,
+            new_per_second: 10,
+        }
     }
 }
 
@@ -58,7 +62,11 @@ pub struct Lists {
 impl Lists {
     /// Whether a peer at this address may be connected.
     pub fn admit(&self, peer: PeerId, address: &Multiaddr) -> bool {
-        let named = |rules: &[Rule]| rules.iter().any(|rule| rule.matches(Some(peer), ip_of(address)));
+        let named = |rules: &[Rule]| {
+            rules
+                .iter()
+                .any(|rule| rule.matches(Some(peer), ip_of(address)))
+        };
         !named(&self.deny) && (self.allow.is_empty() || named(&self.allow))
     }
 }
@@ -114,9 +122,15 @@ impl Behaviour {
     }
 
     fn admit(&mut self, connection: ConnectionId, remote: &Multiaddr) -> Result<(), Denied> {
-        let Some(ip) = ip_of(remote).filter(|ip| !ip.is_loopback()) else { return Ok(()) };
+        let Some(ip) = ip_of(remote).filter(|ip| !ip.is_loopback()) else {
+            return Ok(());
+        };
         let now = self.clock.now();
-        while self.recent.front().is_some_and(|(at, _)| now - *at >= Duration::from_secs(1)) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|(at, _)| now - *at >= Duration::from_secs(1))
+        {
             self.recent.pop_front();
         }
         let verdict = self.judge(ip);
@@ -142,16 +156,27 @@ impl Behaviour {
 
     fn judge(&self, ip: IpAddr) -> Result<(), Denied> {
         let block = block_of(ip);
-        let recent = self.recent.iter().filter(|(_, other)| *other == block).count();
+        let recent = self
+            .recent
+            .iter()
+            .filter(|(_, other)| *other == block)
+            .count();
         if recent >= self.limits.new_per_second || self.recent.len() >= RECENT_MAX {
             return Err(Denied::Rate(ip));
         }
-        if self.connections.values().filter(|other| **other == ip).count()
+        if self
+            .connections
+            .values()
+            .filter(|other| **other == ip)
+            .count()
             >= self.limits.per_address
         {
             return Err(Denied::Address(ip));
         }
-        let in_block = self.connections.values().filter(|other| block_of(**other) == block);
+        let in_block = self
+            .connections
+            .values()
+            .filter(|other| block_of(**other) == block);
         if in_block.count() >= self.limits.per_block {
             return Err(Denied::Block(ip));
         }
@@ -169,7 +194,8 @@ impl NetworkBehaviour for Behaviour {
         _local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        self.admit(connection, remote).map_err(ConnectionDenied::new)
+        self.admit(connection, remote)
+            .map_err(ConnectionDenied::new)
     }
 
     fn handle_established_inbound_connection(
@@ -232,29 +258,48 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_fifth_connection_of_an_address_is_denied_and_a_closed_one_makes_room() {
-        let mut behaviour = Behaviour::new(AddressLimits::default(), Lists::default(), Clock::new());
+        let mut behaviour =
+            Behaviour::new(AddressLimits::default(), Lists::default(), Clock::new());
         for id in 0..4 {
             assert_eq!(admit(&mut behaviour, id, "203.0.113.9"), Ok(()));
         }
         let ip = "203.0.113.9".parse().unwrap();
-        assert_eq!(admit(&mut behaviour, 4, "203.0.113.9"), Err(Denied::Address(ip)));
-        behaviour.connections.remove(&ConnectionId::new_unchecked(0));
+        assert_eq!(
+            admit(&mut behaviour, 4, "203.0.113.9"),
+            Err(Denied::Address(ip))
+        );
+        behaviour
+            .connections
+            .remove(&ConnectionId::new_unchecked(0));
         assert_eq!(admit(&mut behaviour, 5, "203.0.113.9"), Ok(()));
         assert_eq!(behaviour.denied(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_block_is_limited_in_rate_and_in_number() {
-        let mut behaviour = Behaviour::new(AddressLimits::default(), Lists::default(), Clock::new());
+        let mut behaviour =
+            Behaviour::new(AddressLimits::default(), Lists::default(), Clock::new());
         for id in 0..10 {
-            assert_eq!(admit(&mut behaviour, id, &format!("203.0.113.{id}")), Ok(()));
+            assert_eq!(
+                admit(&mut behaviour, id, &format!("203.0.113.{id}")),
+                Ok(())
+            );
         }
-        assert!(matches!(admit(&mut behaviour, 10, "203.0.113.99"), Err(Denied::Rate(_))));
+        assert!(matches!(
+            admit(&mut behaviour, 10, "203.0.113.99"),
+            Err(Denied::Rate(_))
+        ));
         tokio::time::advance(Duration::from_secs(2)).await;
         for id in 10..16 {
-            assert_eq!(admit(&mut behaviour, id, &format!("203.0.113.{id}")), Ok(()));
+            assert_eq!(
+                admit(&mut behaviour, id, &format!("203.0.113.{id}")),
+                Ok(())
+            );
         }
-        assert!(matches!(admit(&mut behaviour, 16, "203.0.113.99"), Err(Denied::Block(_))));
+        assert!(matches!(
+            admit(&mut behaviour, 16, "203.0.113.99"),
+            Err(Denied::Block(_))
+        ));
         assert_eq!(admit(&mut behaviour, 17, "203.0.114.1"), Ok(()));
     }
 
@@ -274,7 +319,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn loopback_is_exempt() {
-        let mut behaviour = Behaviour::new(AddressLimits::default(), Lists::default(), Clock::new());
+        let mut behaviour =
+            Behaviour::new(AddressLimits::default(), Lists::default(), Clock::new());
         for id in 0..100 {
             assert_eq!(admit(&mut behaviour, id, "127.0.0.1"), Ok(()));
         }

@@ -44,7 +44,11 @@ pub struct MeshConfig {
 impl Default for MeshConfig {
     /// 6 and 24: a random graph of degree 6 is connected with high probability at 10,000 nodes.
     fn default() -> Self {
-        Self { mesh_min: 6, mesh_max: 24, interval: Duration::from_secs(1) }
+        Self {
+            mesh_min: 6,
+            mesh_max: 24,
+            interval: Duration::from_secs(1),
+        }
     }
 }
 
@@ -138,7 +142,11 @@ impl Behaviour {
         let now = self.clock.now();
         self.dial_nameless(now);
         let kept = self.kept() + self.dialling.len();
-        let wanted = self.config.mesh_min.saturating_sub(kept).min(DIALS_PER_LOOK);
+        let wanted = self
+            .config
+            .mesh_min
+            .saturating_sub(kept)
+            .min(DIALS_PER_LOOK);
         if wanted == 0 {
             return;
         }
@@ -150,7 +158,12 @@ impl Behaviour {
         let mut chosen: Vec<PeerId> = written.into_iter().map(|(peer, _)| *peer).collect();
         chosen.truncate(wanted);
         let more = wanted - chosen.len();
-        chosen.extend(learned.into_iter().map(|(peer, _)| *peer).sample(&mut self.rng, more));
+        chosen.extend(
+            learned
+                .into_iter()
+                .map(|(peer, _)| *peer)
+                .sample(&mut self.rng, more),
+        );
         for peer in chosen {
             self.want(peer);
         }
@@ -169,11 +182,15 @@ impl Behaviour {
 
     fn dial_nameless(&mut self, now: Time) {
         for entry in &mut self.nameless {
-            let there = entry.peer.is_some_and(|peer| self.links.contains_key(&peer));
+            let there = entry
+                .peer
+                .is_some_and(|peer| self.links.contains_key(&peer));
             if there || entry.dialling.is_some() || entry.retry_at > now {
                 continue;
             }
-            let opts = DialOpts::unknown_peer_id().address(entry.address.clone()).build();
+            let opts = DialOpts::unknown_peer_id()
+                .address(entry.address.clone())
+                .build();
             entry.dialling = Some(opts.connection_id());
             self.actions.push_back(ToSwarm::Dial { opts });
         }
@@ -194,7 +211,10 @@ impl Behaviour {
         self.book.connected(now, &peer);
         let room = self.kept() < self.config.mesh_max;
         let link = self.links.entry(peer);
-        let link = link.or_insert_with(|| Link { connections: Vec::new(), kept: false });
+        let link = link.or_insert_with(|| Link {
+            connections: Vec::new(),
+            kept: false,
+        });
         link.connections.push(connection);
         if wanted || link.kept || room {
             keep(&mut self.actions, peer, link);
@@ -210,9 +230,18 @@ impl Behaviour {
         }
     }
 
-    fn on_dial_failed(&mut self, peer: Option<PeerId>, connection: ConnectionId, error: &DialError) {
+    fn on_dial_failed(
+        &mut self,
+        peer: Option<PeerId>,
+        connection: ConnectionId,
+        error: &DialError,
+    ) {
         let now = self.clock.now();
-        for entry in self.nameless.iter_mut().filter(|e| e.dialling == Some(connection)) {
+        for entry in self
+            .nameless
+            .iter_mut()
+            .filter(|e| e.dialling == Some(connection))
+        {
             entry.dialling = None;
             let wait = Duration::from_secs(1 << entry.failures.min(6)).min(NAMELESS_BACKOFF_MAX);
             entry.failures = entry.failures.saturating_add(1);
@@ -262,7 +291,9 @@ impl NetworkBehaviour for Behaviour {
         _: &[Multiaddr],
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        Ok(peer.map(|peer| self.book.addresses(&peer)).unwrap_or_default())
+        Ok(peer
+            .map(|peer| self.book.addresses(&peer))
+            .unwrap_or_default())
     }
 
     fn handle_established_outbound_connection(
@@ -278,7 +309,9 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
-            FromSwarm::ConnectionEstablished(up) => self.on_established(up.peer_id, up.connection_id),
+            FromSwarm::ConnectionEstablished(up) => {
+                self.on_established(up.peer_id, up.connection_id)
+            }
             FromSwarm::ConnectionClosed(down) => self.on_closed(down.peer_id, down.connection_id),
             FromSwarm::DialFailure(failed) => {
                 self.on_dial_failed(failed.peer_id, failed.connection_id, failed.error);

@@ -53,7 +53,11 @@ impl Guard {
 
     /// The policy in force.
     pub fn policy(&self) -> Policy {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).policy.clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .policy
+            .clone()
     }
 
     fn allows(&self, address: &Multiaddr) -> bool {
@@ -94,11 +98,20 @@ pub fn real(
         None => (transport, None),
         Some((circuits, client)) => {
             let circuits = secure(circuits, keypair)?;
-            let both = circuits.or_transport(transport).map(|either, _| either.into_inner());
+            let both = circuits
+                .or_transport(transport)
+                .map(|either, _| either.into_inner());
             (both.boxed(), Some(client))
         }
     };
-    Ok((Guarded { inner: transport, guard }.boxed(), client))
+    Ok((
+        Guarded {
+            inner: transport,
+            guard,
+        }
+        .boxed(),
+        client,
+    ))
 }
 
 /// TCP, and QUIC unless a private network key excludes it.
@@ -114,14 +127,14 @@ fn direct(
         return Ok(both.map(|either, _| either.into_inner()).boxed());
     };
     let config = PnetConfig::new(key);
-    secure(tcp.and_then(move |socket, _| config.handshake(socket)), keypair)
+    secure(
+        tcp.and_then(move |socket, _| config.handshake(socket)),
+        keypair,
+    )
 }
 
 /// Noise and yamux over any byte stream, as all transports but QUIC have it.
-pub fn secure<T>(
-    transport: T,
-    keypair: &identity::Keypair,
-) -> Result<Connections, TransportFailure>
+pub fn secure<T>(transport: T, keypair: &identity::Keypair) -> Result<Connections, TransportFailure>
 where
     T: Transport + Send + Unpin + 'static,
     T::Output: futures::AsyncRead + futures::AsyncWrite + Unpin + Send + 'static,
@@ -188,7 +201,9 @@ mod tests {
     #[test]
     fn what_the_operator_wrote_passes_the_guard_and_what_others_told_does_not() {
         let written: Multiaddr = "/ip4/10.0.0.1/tcp/4801".parse().unwrap();
-        let with_peer = written.clone().with(libp2p::multiaddr::Protocol::P2p(PeerId::random()));
+        let with_peer = written
+            .clone()
+            .with(libp2p::multiaddr::Protocol::P2p(PeerId::random()));
         let guard = Guard::new(Policy::GlobalOnly, &[with_peer]);
         assert!(guard.allows(&written));
         assert!(!guard.allows(&"/ip4/10.0.0.1/tcp/22".parse().unwrap()));

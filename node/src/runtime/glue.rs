@@ -67,26 +67,47 @@ impl Core {
     }
 
     pub(super) fn on_site_event(&mut self, event: Adapted<Event>) {
-        let Some(event) = self.unwrap_adapted("site", event) else { return };
+        let Some(event) = self.unwrap_adapted("site", event) else {
+            return;
+        };
         match event {
             Event::Probe(command) => self.behaviour().probe.command(command),
             Event::Overlay(command) => self.behaviour().overlay.command(command),
             Event::Relay(command) => self.data.command(command),
             Event::Contact(contact) => self.on_contact(&contact),
             Event::Told { level, kind, msg } => {
-                let level = if level == "warn" { Level::Warn } else { Level::Info };
+                let level = if level == "warn" {
+                    Level::Warn
+                } else {
+                    Level::Info
+                };
                 self.tellers.tell(level, kind, msg);
             }
-            Event::Member { overlay, member, role, state } => {
+            Event::Member {
+                overlay,
+                member,
+                role,
+                state,
+            } => {
                 // Nobody watching is the usual case.
-                drop(self.members.send(MemberChange { overlay, member, role, state }));
+                drop(self.members.send(MemberChange {
+                    overlay,
+                    member,
+                    role,
+                    state,
+                }));
             }
             Event::Deployed { id, app, version } => {
                 if let Some(reply) = self.deploys.remove(&id) {
                     drop(reply.send(Ok((app, version))));
                 }
             }
-            Event::Attached { att, app, overlay, spec } => self.on_attached(att, app, overlay, spec),
+            Event::Attached {
+                att,
+                app,
+                overlay,
+                spec,
+            } => self.on_attached(att, app, overlay, spec),
             Event::Refused { id, reason } => self.on_refused(id, reason),
             Event::Ended { att, why } => {
                 if let Some(ended) = self.ended.remove(&att) {
@@ -102,13 +123,20 @@ impl Core {
     fn unwrap_adapted<E>(&mut self, machine: &'static str, event: Adapted<E>) -> Option<E> {
         match event {
             Adapted::Machine(event) => Some(event),
-            Adapted::Penalised { peer, offence, score, ban } => {
+            Adapted::Penalised {
+                peer,
+                offence,
+                score,
+                ban,
+            } => {
                 let who = opus_swarm::peer_id(&peer);
-                let msg = format!("PEER_ABUSE peer={who} reason={machine}:{offence:?} score={score}");
+                let msg =
+                    format!("PEER_ABUSE peer={who} reason={machine}:{offence:?} score={score}");
                 self.tellers.tell(Level::Warn, "peer", msg);
                 if ban {
                     // The adapter refuses the peer until half of its score has faded.
-                    self.tellers.tell(Level::Warn, "peer", format!("{who} is banned for a while"));
+                    self.tellers
+                        .tell(Level::Warn, "peer", format!("{who} is banned for a while"));
                 }
                 None
             }
@@ -127,13 +155,24 @@ impl Core {
     }
 
     fn on_attached(&mut self, att: u32, app: AppRef, overlay: OverlayId, spec: Box<Spec>) {
-        let Some((role, reply)) = self.attaches.remove(&att) else { return };
+        let Some((role, reply)) = self.attaches.remove(&att) else {
+            return;
+        };
         if role == Role::Sink {
             self.data.open_queue(att);
         }
         let (ends, ended) = oneshot::channel();
         self.ended.insert(att, ends);
-        if reply.send(Ok(Attached { att, app, overlay, spec, ended })).is_err() {
+        if reply
+            .send(Ok(Attached {
+                att,
+                app,
+                overlay,
+                spec,
+                ended,
+            }))
+            .is_err()
+        {
             self.detach(att);
         }
     }
@@ -143,7 +182,9 @@ impl Core {
             drop(reply.send(Err(reason)));
             return;
         }
-        let attach = u32::try_from(id).ok().and_then(|att| self.attaches.remove(&att));
+        let attach = u32::try_from(id)
+            .ok()
+            .and_then(|att| self.attaches.remove(&att));
         if let Some((_, reply)) = attach {
             drop(reply.send(Err(reason)));
         }
@@ -154,7 +195,11 @@ impl Core {
         let (reply, answer) = oneshot::channel();
         let id = self.next_id();
         self.deploys.insert(id, reply);
-        self.behaviour().site.command(Command::Deploy { id, signed, dry_run });
+        self.behaviour().site.command(Command::Deploy {
+            id,
+            signed,
+            dry_run,
+        });
         answer
     }
 
@@ -171,7 +216,12 @@ impl Core {
             return answer;
         };
         self.attaches.insert(att, (role, reply));
-        self.behaviour().site.command(Command::Attach { att, app, role, resume });
+        self.behaviour().site.command(Command::Attach {
+            att,
+            app,
+            role,
+            resume,
+        });
         answer
     }
 
@@ -185,7 +235,8 @@ impl Core {
     /// Leaves every overlay, children handed over. The loop goes on for as long as it is asked.
     pub fn drain(&mut self) {
         if !std::mem::replace(&mut self.draining, true) {
-            self.tellers.tell(Level::Info, "life", "draining: leaving every overlay");
+            self.tellers
+                .tell(Level::Info, "life", "draining: leaving every overlay");
             self.behaviour().site.command(Command::Drain);
         }
     }

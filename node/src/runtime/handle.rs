@@ -35,7 +35,13 @@ impl Handle {
         clock: Clock,
         tellers: Tellers,
     ) -> Self {
-        Self { asks, data, me, clock, tellers }
+        Self {
+            asks,
+            data,
+            me,
+            clock,
+            tellers,
+        }
     }
 
     /// Runs `question` in the loop and gives its answer.

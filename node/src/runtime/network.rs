@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use libp2p::{
-    Multiaddr, PeerId, autonat, identify, kad, mdns, ping,
+    Multiaddr, PeerId, autonat, identify, kad, mdns,
     multiaddr::Protocol,
+    ping,
     swarm::{ConnectionId, SwarmEvent},
 };
 use opus_core::NodeId;
@@ -57,15 +58,25 @@ impl Core {
     pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            } => {
                 let link = self.links.0.entry(peer_id).or_insert_with(|| Link {
                     connections: BTreeMap::new(),
                     ping: None,
                     version: String::new(),
                 });
-                link.connections.insert(connection_id, endpoint.get_remote_address().clone());
+                link.connections
+                    .insert(connection_id, endpoint.get_remote_address().clone());
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                connection_id,
+                ..
+            } => {
                 if let Some(link) = self.links.0.get_mut(&peer_id) {
                     link.connections.remove(&connection_id);
                     if link.connections.is_empty() {
@@ -76,17 +87,23 @@ impl Core {
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(&address, true),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listening(&address, false),
             SwarmEvent::ExternalAddrConfirmed { address } => {
-                self.tellers.tell(Level::Info, "reach", format!("reachable at {address}"));
+                self.tellers
+                    .tell(Level::Info, "reach", format!("reachable at {address}"));
                 self.refresh_hint();
             }
             SwarmEvent::ExternalAddrExpired { .. } => self.refresh_hint(),
             SwarmEvent::ListenerError { error, .. } => {
-                self.tellers.tell(Level::Warn, "reach", format!("a listener failed: {error}"));
+                self.tellers
+                    .tell(Level::Warn, "reach", format!("a listener failed: {error}"));
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
                 tracing::debug!(?peer_id, %error, "dial failed");
             }
-            SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => {
+            SwarmEvent::IncomingConnectionError {
+                error,
+                send_back_addr,
+                ..
+            } => {
                 tracing::debug!(%send_back_addr, %error, "incoming connection failed");
             }
             _ => {}
@@ -99,7 +116,11 @@ impl Core {
             BehaviourEvent::Overlay(event) => self.on_overlay_event(event),
             BehaviourEvent::Site(event) => self.on_site_event(event),
             BehaviourEvent::Identify(event) => self.on_identify(event),
-            BehaviourEvent::Ping(ping::Event { peer, result: Ok(rtt), .. }) => {
+            BehaviourEvent::Ping(ping::Event {
+                peer,
+                result: Ok(rtt),
+                ..
+            }) => {
                 if let Some(link) = self.links.0.get_mut(&peer) {
                     link.ping = Some(rtt);
                 }
@@ -113,12 +134,19 @@ impl Core {
             }
             BehaviourEvent::AutonatClient(event) => self.on_autonat(&event),
             BehaviourEvent::Upnp(event) => {
-                self.tellers.tell(Level::Debug, "reach", format!("UPnP: {event:?}"));
+                self.tellers
+                    .tell(Level::Debug, "reach", format!("UPnP: {event:?}"));
             }
             BehaviourEvent::Dcutr(event) => {
-                let outcome = event.result.map_or_else(|e| e.to_string(), |_| "direct".to_owned());
+                let outcome = event
+                    .result
+                    .map_or_else(|e| e.to_string(), |_| "direct".to_owned());
                 let peer = event.remote_peer_id;
-                self.tellers.tell(Level::Info, "reach", format!("hole punch to {peer}: {outcome}"));
+                self.tellers.tell(
+                    Level::Info,
+                    "reach",
+                    format!("hole punch to {peer}: {outcome}"),
+                );
             }
             BehaviourEvent::Ping(_)
             | BehaviourEvent::Mdns(mdns::Event::Expired(_))
@@ -138,7 +166,9 @@ impl Core {
     }
 
     fn on_identify(&mut self, event: identify::Event) {
-        let identify::Event::Received { peer_id, info, .. } = event else { return };
+        let identify::Event::Received { peer_id, info, .. } = event else {
+            return;
+        };
         if info.protocol_version != self.options.protocol_version() {
             let theirs: String = info.protocol_version.chars().take(64).collect();
             self.tellers.tell(
@@ -153,7 +183,9 @@ impl Core {
             link.version = info.agent_version.chars().take(64).collect();
         }
         let speaks_kad = self.behaviour().kad.as_ref().is_some_and(|kad| {
-            info.protocols.iter().any(|name| kad.protocol_names().contains(name))
+            info.protocols
+                .iter()
+                .any(|name| kad.protocol_names().contains(name))
         });
         for address in info.listen_addrs.iter().take(IDENTIFY_ADDRESSES_MAX) {
             if self.learn(peer_id, address) && speaks_kad {
@@ -165,11 +197,16 @@ impl Core {
     /// Takes an address that somebody told. Returns whether it is good for dialling.
     pub(super) fn learn(&mut self, peer: PeerId, address: &Multiaddr) -> bool {
         let now = self.clock.now();
-        self.behaviour().peers.book.learn(now, peer, address.clone())
+        self.behaviour()
+            .peers
+            .book
+            .learn(now, peer, address.clone())
     }
 
     fn feed_kademlia(&mut self, peer: PeerId, address: &Multiaddr) {
-        let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else { return };
+        let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else {
+            return;
+        };
         let known: usize = kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
         if known < KAD_PEERS_MAX {
             kad.add_address(&peer, addr::without_peer(address.clone()));
@@ -177,8 +214,12 @@ impl Core {
     }
 
     fn on_kademlia(&mut self, event: kad::Event) {
-        let kad::Event::OutboundQueryProgressed { result, .. } = event else { return };
-        let kad::QueryResult::GetClosestPeers(Ok(found)) = result else { return };
+        let kad::Event::OutboundQueryProgressed { result, .. } = event else {
+            return;
+        };
+        let kad::QueryResult::GetClosestPeers(Ok(found)) = result else {
+            return;
+        };
         for peer in found.peers {
             for address in peer.addrs.iter().take(IDENTIFY_ADDRESSES_MAX) {
                 self.learn(peer.peer_id, address);
@@ -195,13 +236,23 @@ impl Core {
 
     fn on_autonat(&mut self, event: &autonat::v2::client::Event) {
         let server = event.server;
-        let address = self.links.0.get(&server).and_then(|link| link.connections.values().next());
-        self.reach.answered(self.clock.now(), server, address, event.result.is_ok());
+        let address = self
+            .links
+            .0
+            .get(&server)
+            .and_then(|link| link.connections.values().next());
+        self.reach
+            .answered(self.clock.now(), server, address, event.result.is_ok());
     }
 
     fn on_listening(&mut self, address: &Multiaddr, up: bool) {
-        let what = if up { "listening on" } else { "no longer listening on" };
-        self.tellers.tell(Level::Info, "reach", format!("{what} {address}"));
+        let what = if up {
+            "listening on"
+        } else {
+            "no longer listening on"
+        };
+        self.tellers
+            .tell(Level::Info, "reach", format!("{what} {address}"));
         self.reach.listening(address, up);
         self.refresh_policy();
         self.refresh_hint();
@@ -210,8 +261,12 @@ impl Core {
     /// A node whose listeners are all on loopback speaks to loopback only; a home node to its own
     /// subnets. Written policies stay.
     fn refresh_policy(&mut self) {
-        let listening: Vec<Multiaddr> =
-            self.swarm.listeners().filter(|address| !is_relayed(address)).cloned().collect();
+        let listening: Vec<Multiaddr> = self
+            .swarm
+            .listeners()
+            .filter(|address| !is_relayed(address))
+            .cloned()
+            .collect();
         let loopback = |address: &Multiaddr| reach_of(address) == Some(Reach::Loopback);
         let policy = match self.guard.policy() {
             Policy::Any => return,
@@ -234,8 +289,12 @@ impl Core {
     /// listeners that reach farther before those that reach less.
     fn refresh_hint(&mut self) {
         let mut addresses: Vec<Multiaddr> = self.swarm.external_addresses().cloned().collect();
-        let mut listening: Vec<Multiaddr> =
-            self.swarm.listeners().filter(|address| !is_relayed(address)).cloned().collect();
+        let mut listening: Vec<Multiaddr> = self
+            .swarm
+            .listeners()
+            .filter(|address| !is_relayed(address))
+            .cloned()
+            .collect();
         listening.sort_by_key(|address| match reach_of(address) {
             Some(Reach::Global) => 0,
             Some(Reach::Private) => 1,
@@ -245,7 +304,9 @@ impl Core {
         addresses.extend(listening);
         addresses.dedup();
         let hint = addr::hint_of(&addresses);
-        self.behaviour().site.command(opus_site::Command::Hint(hint));
+        self.behaviour()
+            .site
+            .command(opus_site::Command::Hint(hint));
     }
 
     /// Where this node listens, each address ending in `/p2p/ID`.
@@ -286,7 +347,11 @@ impl Core {
 
     /// Connected peers, by rising id.
     pub fn peer_rows(&self) -> Vec<PeerRow> {
-        self.links.0.iter().map(|(peer, link)| self.row(*peer, link)).collect()
+        self.links
+            .0
+            .iter()
+            .map(|(peer, link)| self.row(*peer, link))
+            .collect()
     }
 
     fn row(&self, peer: PeerId, link: &Link) -> PeerRow {

@@ -38,20 +38,33 @@ impl Reachability {
             }
         }
         let block = address.and_then(ip_of).map(block_of);
-        self.answers.insert(server, Answer { at: now, reachable: ok, block });
+        self.answers.insert(
+            server,
+            Answer {
+                at: now,
+                reachable: ok,
+                block,
+            },
+        );
     }
 
     /// A listen address came up or went; circuit addresses count.
     pub fn listening(&mut self, address: &Multiaddr, up: bool) {
         if is_relayed(address) {
-            self.circuits =
-                if up { self.circuits + 1 } else { self.circuits.saturating_sub(1) };
+            self.circuits = if up {
+                self.circuits + 1
+            } else {
+                self.circuits.saturating_sub(1)
+            };
         }
     }
 
     /// `yes`, `no`, `relayed` or `unknown`.
     pub fn word(&self, now: Time) -> &'static str {
-        let fresh = self.answers.values().filter(|answer| now - answer.at <= ANSWER_AGE_MAX);
+        let fresh = self
+            .answers
+            .values()
+            .filter(|answer| now - answer.at <= ANSWER_AGE_MAX);
         let (yes, no): (Vec<&Answer>, Vec<&Answer>) = fresh.partition(|answer| answer.reachable);
         let mut blocks: Vec<_> = yes.iter().map(|answer| answer.block).collect();
         blocks.sort_unstable();

@@ -53,7 +53,10 @@ pub struct Tellers {
 
 impl Tellers {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, listeners: broadcast::channel(LAG_MAX).0 }
+        Self {
+            clock,
+            listeners: broadcast::channel(LAG_MAX).0,
+        }
     }
 
     /// Logs an event and hands it to the listeners.
@@ -65,7 +68,12 @@ impl Tellers {
             Level::Warn => tracing::warn!(kind, "{msg}"),
         }
         // Nobody listening is the usual case.
-        drop(self.listeners.send(Told { at: self.clock.now(), level, kind, msg }));
+        drop(self.listeners.send(Told {
+            at: self.clock.now(),
+            level,
+            kind,
+            msg,
+        }));
     }
 
     /// Listens from here on.

@@ -18,9 +18,16 @@ const LINES_MAX: usize = 256;
 
 impl Inner {
     pub(super) async fn deploy(&self, signed: Vec<u8>, dry_run: bool) -> Result<Deployed, Fault> {
-        let answer = self.handle.ask(move |core| core.deploy(signed, dry_run)).await?;
+        let answer = self
+            .handle
+            .ask(move |core| core.deploy(signed, dry_run))
+            .await?;
         let (app, version) = answer.await.map_err(|_| Stopped)?.map_err(refused)?;
-        Ok(Deployed { app: app.to_string(), version, quote: edge_quote() })
+        Ok(Deployed {
+            app: app.to_string(),
+            version,
+            quote: edge_quote(),
+        })
     }
 
     pub(super) async fn retire(&self, signed: Vec<u8>, dry_run: bool) -> Result<Deployed, Fault> {
@@ -34,7 +41,10 @@ impl Inner {
     }
 
     pub(super) async fn list(&self, params: AppList) -> Result<Vec<AppLine>, Fault> {
-        let max = params.max.and_then(|max| usize::try_from(max).ok()).unwrap_or(LINES_MAX);
+        let max = params
+            .max
+            .and_then(|max| usize::try_from(max).ok())
+            .unwrap_or(LINES_MAX);
         let read = |core: &mut Core| {
             let line = |row: opus_site::AppRow<'_>| AppLine {
                 app: row.app.app.to_string(),
@@ -62,18 +72,28 @@ impl Inner {
 fn view(core: &mut Core, app: &opus_site::spec::AppRef) -> Result<AppView, Fault> {
     let row = core.site().app(app).map_err(refused)?;
     let overlay = row.app.overlay;
-    let spec = codec::decode(row.app.signed.spec_bytes(), opus_ipc::wire::limits(SPEC_BYTES_MAX))
-        .map_err(|error| Fault::new(Code::Internal, format!("the spec does not decode: {error}")))?;
+    let spec = codec::decode(
+        row.app.signed.spec_bytes(),
+        opus_ipc::wire::limits(SPEC_BYTES_MAX),
+    )
+    .map_err(|error| Fault::new(Code::Internal, format!("the spec does not decode: {error}")))?;
     let status = core.overlay().status(overlay);
     let members = row.members.unwrap_or_else(|| usize::from(status.is_some()));
-    let knob = status.as_ref().map_or(row.app.spec.knob_milli(), |status| status.alpha_milli);
+    let knob = status
+        .as_ref()
+        .map_or(row.app.spec.knob_milli(), |status| status.alpha_milli);
     Ok(AppView {
         app: row.app.app.to_string(),
         spec,
         members: members as u64,
-        edges: status.as_ref().map(|status| edges(core, status)).unwrap_or_default(),
+        edges: status
+            .as_ref()
+            .map(|status| edges(core, status))
+            .unwrap_or_default(),
         rdp: status.as_ref().and_then(rdp).unwrap_or(1.0),
-        cost: status.as_ref().map_or(0.0, |status| status.sums.cost_us as f64 / 1e3),
+        cost: status
+            .as_ref()
+            .map_or(0.0, |status| status.sums.cost_us as f64 / 1e3),
         knob: f64::from(knob) / 1e3,
     })
 }
@@ -88,8 +108,14 @@ fn edges(core: &Core, status: &Status) -> Vec<Edge> {
         delay_ms: f64::from(rtt_us) / 1e3,
         cost: f64::from(rtt_us) / 1e3,
     };
-    let up = status.parent.iter().map(|parent| edge(parent, &me, status.parent_rtt_us));
-    let down = status.children.iter().map(|(child, rtt_us)| edge(&me, child, *rtt_us));
+    let up = status
+        .parent
+        .iter()
+        .map(|parent| edge(parent, &me, status.parent_rtt_us));
+    let down = status
+        .children
+        .iter()
+        .map(|(child, rtt_us)| edge(&me, child, *rtt_us));
     up.chain(down).collect()
 }
 
@@ -98,14 +124,22 @@ fn rdp(status: &Status) -> Option<f64> {
     if status.direct_us == Some(0) {
         return (status.sums.attached > 0).then(|| f64::from(status.sums.rdp_max_milli) / 1e3);
     }
-    status.direct_us.map(|direct| f64::from(status.delay_us) / f64::from(direct))
+    status
+        .direct_us
+        .map(|direct| f64::from(status.delay_us) / f64::from(direct))
 }
 
 /// Without a market yet every application is admitted: its frames travel over the nodes of those
 /// who take part, and cost no slot.
 fn edge_quote() -> Quote {
     let why = "edge attachments only: the nodes of those who attach carry it";
-    Quote { admitted: true, slots: 0.0, price: 0.0, served: 1.0, why: Some(why.to_owned()) }
+    Quote {
+        admitted: true,
+        slots: 0.0,
+        price: 0.0,
+        served: 1.0,
+        why: Some(why.to_owned()),
+    }
 }
 
 fn kind(kind: Kind) -> Said {

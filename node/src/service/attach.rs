@@ -64,8 +64,14 @@ impl Inner {
             return Err(Fault::new(Code::Unsupported, msg));
         }
         let resume = params.resume.map(|resume| (resume.src, resume.seq));
-        let answer = self.handle.ask(move |core| core.attach(app, role, resume)).await?;
-        let attached = answer.await.map_err(|_| runtime::Stopped)?.map_err(refused)?;
+        let answer = self
+            .handle
+            .ask(move |core| core.attach(app, role, resume))
+            .await?;
+        let attached = answer
+            .await
+            .map_err(|_| runtime::Stopped)?
+            .map_err(refused)?;
         Ok(self.file(conn, role, attached).await?)
     }
 
@@ -77,8 +83,7 @@ impl Inner {
     ) -> Result<Attached, runtime::Stopped> {
         let node = self.handle.ask(|core| core.peer_id().to_string()).await?;
         let att = u64::from(attached.att);
-        let outbox =
-            (role == Role::Source).then(|| Outbox::open(&self.handle, attached.overlay));
+        let outbox = (role == Role::Source).then(|| Outbox::open(&self.handle, attached.overlay));
         let inner = Arc::downgrade(self);
         let watcher = tokio::spawn(async move {
             if let (Ok(why), Some(inner)) = (attached.ended.await, inner.upgrade()) {
@@ -114,7 +119,9 @@ impl Inner {
 
     pub(super) fn end_attachments_of(&self, conn: u64) {
         let attachments = self.attachments();
-        let owned = attachments.iter().filter(|(_, attachment)| attachment.conn == conn);
+        let owned = attachments
+            .iter()
+            .filter(|(_, attachment)| attachment.conn == conn);
         let owned: Vec<u64> = owned.map(|(att, _)| *att).collect();
         drop(attachments);
         for att in owned {
@@ -138,13 +145,18 @@ impl Inner {
         read: impl FnOnce(&Attachment) -> T,
     ) -> Result<T, Fault> {
         let attachments = self.attachments();
-        let attachment = attachments.get(&att).filter(|attachment| attachment.conn == conn.id);
+        let attachment = attachments
+            .get(&att)
+            .filter(|attachment| attachment.conn == conn.id);
         let Some(attachment) = attachment else {
             let msg = format!("this connection has no attachment {att}; call app.attach first");
             return Err(Fault::new(Code::NotFound, msg));
         };
         match &attachment.ended {
-            Some(why) => Err(Fault::new(Code::Unavailable, format!("the attachment ended: {why}"))),
+            Some(why) => Err(Fault::new(
+                Code::Unavailable,
+                format!("the attachment ended: {why}"),
+            )),
             None => Ok(read(attachment)),
         }
     }
@@ -153,15 +165,17 @@ impl Inner {
 /// A component may name its own application only.
 pub(super) fn in_scope(conn: &Arc<Conn>, app: &str) -> Result<(), Fault> {
     match &conn.peer.scope {
-        Some(scope) if scope != app => {
-            Err(Fault::new(Code::Denied, format!("this component belongs to {scope} only")))
-        }
+        Some(scope) if scope != app => Err(Fault::new(
+            Code::Denied,
+            format!("this component belongs to {scope} only"),
+        )),
         Some(_) | None => Ok(()),
     }
 }
 
 pub(super) fn parse_app(text: &str) -> Result<AppRef, Fault> {
-    text.parse().map_err(|error| Fault::new(Code::BadRequest, format!("{text:?}: {error}")))
+    text.parse()
+        .map_err(|error| Fault::new(Code::BadRequest, format!("{text:?}: {error}")))
 }
 
 fn role_of(role: As) -> Result<Role, Fault> {

@@ -91,8 +91,15 @@ impl Job {
 async fn send(data: &Data, overlay: OverlayId, params: &FramesSend) -> Result<Sent, Fault> {
     let (last, at_once) = (params.last == Some(true), params.now == Some(true));
     let flow = params.flow.unwrap_or(0);
-    let taken = data.send(overlay, flow, &params.data, last, at_once).await.map_err(fault)?;
-    Ok(Sent { seq: taken.seq, n: taken.n as u64, attainable: None })
+    let taken = data
+        .send(overlay, flow, &params.data, last, at_once)
+        .await
+        .map_err(fault)?;
+    Ok(Sent {
+        seq: taken.seq,
+        n: taken.n as u64,
+        attainable: None,
+    })
 }
 
 fn fault(error: SendError) -> Fault {

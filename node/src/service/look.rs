@@ -75,7 +75,9 @@ impl Facts {
 
 impl fmt::Debug for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Facts").field("network", &self.network).finish_non_exhaustive()
+        f.debug_struct("Facts")
+            .field("network", &self.network)
+            .finish_non_exhaustive()
     }
 }
 
@@ -88,7 +90,11 @@ impl Inner {
             peer_id: core.peer_id().to_string(),
             listen: core.listening().iter().map(ToString::to_string).collect(),
             peers: core.peer_count() as u64,
-            verdict: if bad.is_some() { Verdict::Degraded } else { Verdict::Ok },
+            verdict: if bad.is_some() {
+                Verdict::Degraded
+            } else {
+                Verdict::Ok
+            },
             cause: bad.as_ref().and_then(|check| check.cause.clone()),
             fix: bad.and_then(|check| check.fix),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -166,7 +172,10 @@ impl Inner {
             return Err(Fault::new(Code::Unsupported, msg));
         };
         let before = log.set(&params.filter).map_err(|why| {
-            Fault::new(Code::BadRequest, format!("filter {:?}: {why}", params.filter))
+            Fault::new(
+                Code::BadRequest,
+                format!("filter {:?}: {why}", params.filter),
+            )
         })?;
         if let Some(ms) = params.for_ms {
             let inner = Arc::downgrade(self);
@@ -183,12 +192,18 @@ impl Inner {
 
     pub(super) async fn doctor(&self) -> Result<Vec<Check>, Stopped> {
         let bootstrapped = self.facts.bootstrapped;
-        let mut checks = self.handle.ask(move |core| network_checks(core, bootstrapped)).await?;
+        let mut checks = self
+            .handle
+            .ask(move |core| network_checks(core, bootstrapped))
+            .await?;
         checks.push(self.slow_check());
         checks.extend(self.facts.data_dir.clone().map(disk_check));
-        checks.extend(self.facts.cautions.iter().map(|caution| {
-            bad(caution.name, caution.cause.clone(), caution.fix.clone())
-        }));
+        checks.extend(
+            self.facts
+                .cautions
+                .iter()
+                .map(|caution| bad(caution.name, caution.cause.clone(), caution.fix.clone())),
+        );
         Ok(checks)
     }
 
@@ -199,7 +214,11 @@ impl Inner {
         recent.map_or_else(
             || good("clients"),
             |(_, who)| {
-                bad("clients", who.clone(), "let that program read faster, or end it".to_owned())
+                bad(
+                    "clients",
+                    who.clone(),
+                    "let that program read faster, or end it".to_owned(),
+                )
             },
         )
     }
@@ -259,9 +278,19 @@ fn disk_check(data_dir: PathBuf) -> Check {
 }
 
 fn good(name: &str) -> Check {
-    Check { name: name.to_owned(), ok: true, cause: None, fix: None }
+    Check {
+        name: name.to_owned(),
+        ok: true,
+        cause: None,
+        fix: None,
+    }
 }
 
 fn bad(name: &str, cause: String, fix: String) -> Check {
-    Check { name: name.to_owned(), ok: false, cause: Some(cause), fix: Some(fix) }
+    Check {
+        name: name.to_owned(),
+        ok: false,
+        cause: Some(cause),
+        fix: Some(fix),
+    }
 }

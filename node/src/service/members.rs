@@ -14,7 +14,8 @@ use super::Inner;
 
 impl Inner {
     pub(super) async fn watch(&self, conn: &Arc<Conn>, att: u64, sink: Sink<MemberItem>) {
-        let overlay = match self.owned(conn, att, |a| (a.role == Role::Source).then_some(a.overlay)) {
+        let overlay = match self.owned(conn, att, |a| (a.role == Role::Source).then_some(a.overlay))
+        {
             Ok(Some(overlay)) => overlay,
             Ok(None) => {
                 let msg = "the node of the source keeps the member set; watch from there";
@@ -32,10 +33,12 @@ impl Inner {
 
     async fn follow(&self, overlay: OverlayId, sink: &Sink<MemberItem>) -> Result<(), Over> {
         loop {
-            let start = self.handle.ask(move |core| {
-                (core.watch_members(), core.site().members(overlay))
-            });
-            let Ok((mut changes, members)) = start.await else { return Ok(()) };
+            let start = self
+                .handle
+                .ask(move |core| (core.watch_members(), core.site().members(overlay)));
+            let Ok((mut changes, members)) = start.await else {
+                return Ok(());
+            };
             for member in members {
                 let item = said(member.contact.id, member.role, member.state);
                 sink.send(&item).await?;

@@ -69,16 +69,26 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     }
     std::fs::write(&args.report, report::html(&figures))
         .with_context(|| format!("cannot write {}", args.report.display()))?;
-    let whole = figures.outcomes.iter().all(|outcome| outcome.is_whole(figures.sent));
+    let whole = figures
+        .outcomes
+        .iter()
+        .all(|outcome| outcome.is_whole(figures.sent));
     say.line(&report::summary(&figures));
     say.step(&format!("report: {}", args.report.display()));
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if whole {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn play(args: &DemoArgs, say: &Say) -> anyhow::Result<Figures> {
     let nodes = usize::from(args.nodes);
     let mut stage = Stage::set(nodes, args.seed).await?;
-    say.step(&format!("{nodes} nodes started over emulated wide-area links (seed {})", args.seed));
+    say.step(&format!(
+        "{nodes} nodes started over emulated wide-area links (seed {})",
+        args.seed
+    ));
     let app = stage.deploy().await?;
     say.step(&format!("deployed {app} through IPC on n0"));
     let source = stage.attach_source(&app).await?;
@@ -89,7 +99,9 @@ async fn play(args: &DemoArgs, say: &Say) -> anyhow::Result<Figures> {
     say.step(&report::tree_line(&before));
     let publishing = source.publish(args.seed, Duration::from_millis(args.interval_ms));
     tokio::time::sleep(ACT).await;
-    let killed = stage.busiest_inner(&before).context("the tree has no inner node to kill")?;
+    let killed = stage
+        .busiest_inner(&before)
+        .context("the tree has no inner node to kill")?;
     let children = report::children_of(&before, killed);
     let at = Instant::now();
     stage.kill(killed).await;

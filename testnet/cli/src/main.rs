@@ -52,7 +52,9 @@ fn main() -> ExitCode {
 
 /// Runs in real time, on all cores.
 fn live(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(command);
     // Nodes may hold tasks that never end by themselves.
     runtime.shutdown_background();

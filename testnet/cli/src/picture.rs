@@ -58,7 +58,9 @@ pub(crate) fn tree(report: &TreeReport, marked: Option<usize>) -> String {
 
 /// Circles of equal delay.
 fn rings(svg: &mut String, farthest: f64) {
-    let step = [5.0, 10.0, 20.0, 50.0, 100.0, 200.0].into_iter().find(|step| farthest / step <= 5.0);
+    let step = [5.0, 10.0, 20.0, 50.0, 100.0, 200.0]
+        .into_iter()
+        .find(|step| farthest / step <= 5.0);
     let step = step.unwrap_or(500.0);
     let mut delay = step;
     while delay <= farthest {

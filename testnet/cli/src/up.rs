@@ -64,11 +64,18 @@ pub(crate) async fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("cannot make {}", args.dir.display()))?;
     let control = listen(&args.dir.join(CONTROL))?;
     let mut lab = Lab::start(config(nodes, args)?).await?;
-    let mut sockets = Sockets { dir: args.dir.clone(), accepting: Vec::new() };
+    let mut sockets = Sockets {
+        dir: args.dir.clone(),
+        accepting: Vec::new(),
+    };
     for node in 0..nodes {
         sockets.open(&lab, node)?;
     }
-    say.step(&format!("{nodes} nodes up, sockets {0}/n0.sock .. {0}/n{1}.sock", args.dir.display(), nodes - 1));
+    say.step(&format!(
+        "{nodes} nodes up, sockets {0}/n0.sock .. {0}/n{1}.sock",
+        args.dir.display(),
+        nodes - 1
+    ));
     say.step("Ctrl-C ends them");
     loop {
         tokio::select! {
@@ -95,12 +102,17 @@ fn config(nodes: usize, args: &UpArgs) -> anyhow::Result<LabConfig> {
 /// A fresh socket; one that a dead `up` left behind is replaced, a live one is not.
 fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        bail!("another opus-testnet serves {}; end it, or choose another --dir", path.display());
+        bail!(
+            "another opus-testnet serves {}; end it, or choose another --dir",
+            path.display()
+        );
     }
     match std::fs::remove_file(path) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("cannot replace {}", path.display())),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot replace {}", path.display()));
+        }
     }
     UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))
 }
@@ -118,7 +130,9 @@ impl Sockets {
 
     fn open(&mut self, lab: &Lab, node: usize) -> anyhow::Result<()> {
         let listener = listen(&self.path(node))?;
-        let serve = lab.serve_ipc(node, listener).context("the node does not run")?;
+        let serve = lab
+            .serve_ipc(node, listener)
+            .context("the node does not run")?;
         self.accepting.push((node, tokio::spawn(serve)));
         Ok(())
     }
@@ -164,7 +178,11 @@ async fn obey(stream: UnixStream, lab: &mut Lab, sockets: &mut Sockets, say: &Sa
 
 async fn carry_out(order: &str, lab: &mut Lab, sockets: &mut Sockets) -> anyhow::Result<()> {
     let (verb, name) = order.split_once(' ').context("say kill nI or restart nI")?;
-    let node: usize = name.strip_prefix('n').unwrap_or(name).parse().context("no node's name")?;
+    let node: usize = name
+        .strip_prefix('n')
+        .unwrap_or(name)
+        .parse()
+        .context("no node's name")?;
     if node >= lab.len() {
         bail!("there is no n{node}; the last is n{}", lab.len() - 1);
     }
@@ -190,7 +208,9 @@ pub(crate) async fn tell(verb: &str, args: &TellArgs) -> anyhow::Result<ExitCode
     let mut stream = UnixStream::connect(&path)
         .await
         .with_context(|| format!("no opus-testnet up answers at {}", path.display()))?;
-    stream.write_all(format!("{verb} {}\n", args.node).as_bytes()).await?;
+    stream
+        .write_all(format!("{verb} {}\n", args.node).as_bytes())
+        .await?;
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).await?;
     match answer.trim() {

@@ -17,7 +17,9 @@ use opus_samples::ticker;
 use opus_site::spec::SignedApp;
 
 fn main() -> anyhow::Result<()> {
-    let nodes = std::env::args().nth(1).map_or(Ok(300), |text| text.parse::<usize>())?;
+    let nodes = std::env::args()
+        .nth(1)
+        .map_or(Ok(300), |text| text.parse::<usize>())?;
     let runtime = tokio::runtime::Builder::new_current_thread();
     let mut runtime = runtime;
     let runtime = runtime.enable_all().start_paused(true).build()?;
@@ -34,14 +36,22 @@ async fn measure(nodes: usize) -> anyhow::Result<()> {
     let signed = SignedApp::sign(&spec, "main", &Seed::new(7).bytes())?;
     let overlay = signed.clone().verify("main")?.overlay;
     let client = dial(&lab, 0).await?;
-    let app = client.call(&AppDeploy { signed: signed.encode(), dry_run: None }).await?.app;
+    let app = client
+        .call(&AppDeploy {
+            signed: signed.encode(),
+            dry_run: None,
+        })
+        .await?
+        .app;
     let mut attachments = vec![attach(&client, &app, As::Source).await?];
     for node in 1..nodes {
         attachments.push(attach(&dial(&lab, node).await?, &app, As::Sink).await?);
     }
     for _ in 0..1_200 {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let Some(tree) = lab.tree(overlay, alpha).await else { continue };
+        let Some(tree) = lab.tree(overlay, alpha).await else {
+            continue;
+        };
         if tree.members.len() < nodes || !tree.violators(alpha, 3.0).is_empty() {
             continue;
         }
@@ -90,12 +100,18 @@ async fn attach(client: &Client, app: &str, role: As) -> anyhow::Result<Attachme
 /// Resident memory of this process.
 fn rss_bytes() -> anyhow::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .context("no VmRSS")?;
     let kib = line.split_whitespace().nth(1).context("no number")?;
     Ok(kib.parse::<u64>()? << 10)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the wall time is what is measured")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the wall time is what is measured"
+)]
 fn wall() -> std::time::Instant {
     std::time::Instant::now()
 }

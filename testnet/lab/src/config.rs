@@ -53,7 +53,11 @@ impl LabConfig {
             topology,
             conditions: Conditions::default(),
             seed,
-            mesh: MeshConfig { mesh_min: 3, mesh_max: 8, interval: Duration::from_secs(1) },
+            mesh: MeshConfig {
+                mesh_min: 3,
+                mesh_max: 8,
+                interval: Duration::from_secs(1),
+            },
             bootstraps: 3,
             machines: MachineConfigs::default(),
             connections_max: 200,

@@ -15,9 +15,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use futures::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt, future::BoxFuture,
-};
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt, future::BoxFuture};
 use libp2p::{
     Multiaddr,
     core::{
@@ -48,7 +46,11 @@ pub struct Wires {
 impl Wires {
     /// `port_base`: the memory address of node i is `port_base + i`.
     pub fn new(network: Network, port_base: u64) -> Self {
-        Self { network: Arc::new(Mutex::new(network)), start: Instant::now(), port_base }
+        Self {
+            network: Arc::new(Mutex::new(network)),
+            start: Instant::now(),
+            port_base,
+        }
     }
 
     /// The network, to cut and repair.
@@ -133,7 +135,10 @@ impl<S: AsyncRead + Unpin> EmulatedStream<S> {
                 },
             };
             let now = self.wires.now();
-            let fate = self.wires.network().send_in_order(now, self.them, self.me, bytes.len());
+            let fate = self
+                .wires
+                .network()
+                .send_in_order(now, self.them, self.me, bytes.len());
             match fate {
                 Fate::Deliver(at) | Fate::Twice(at, _) if bytes.is_empty() => {
                     self.ends_at = Some(at);
@@ -195,7 +200,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for EmulatedStream<S> {
             } else if this.ends_at.is_some_and(|at| at <= now) {
                 return Poll::Ready(Ok(0));
             }
-            let Some(at) = this.next_at() else { return Poll::Pending };
+            let Some(at) = this.next_at() else {
+                return Poll::Pending;
+            };
             this.timer.as_mut().reset(Instant::now() + (at - now));
             ready!(this.timer.as_mut().poll(cx));
         }
@@ -238,7 +245,9 @@ where
         id: ListenerId,
         address: Multiaddr,
     ) -> Result<(), TransportError<io::Error>> {
-        self.inner.listen_on(id, address).map_err(|error| error.map(io::Error::other))
+        self.inner
+            .listen_on(id, address)
+            .map_err(|error| error.map(io::Error::other))
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {
@@ -253,7 +262,10 @@ where
         let Some(them) = self.wires.node_at(&address) else {
             return Err(TransportError::MultiaddrNotSupported(address));
         };
-        let dial = self.inner.dial(address, opts).map_err(|error| error.map(io::Error::other))?;
+        let dial = self
+            .inner
+            .dial(address, opts)
+            .map_err(|error| error.map(io::Error::other))?;
         let (me, wires) = (self.me, self.wires.clone());
         let connect = async move {
             let mut stream = dial.await.map_err(io::Error::other)?;

@@ -8,12 +8,7 @@ use std::{
     time::Duration,
 };
 
-use libp2p::{
-    Multiaddr,
-    core::transport::MemoryTransport,
-    identity::Keypair,
-    multiaddr::Protocol,
-};
+use libp2p::{Multiaddr, core::transport::MemoryTransport, identity::Keypair, multiaddr::Protocol};
 use opus_core::{NodeId, Seed};
 use opus_ipc::serve::{About, Peer, Roles, Server};
 use opus_net::Network;
@@ -69,8 +64,14 @@ impl Lab {
         let base = BASE.fetch_add(1, Ordering::Relaxed) * PORTS;
         let network = Network::new(config.topology.clone(), config.conditions, config.seed)?;
         let count = config.topology.len();
-        let nodes = (0..count).map(|node| Slot::new(node, config.seed)).collect::<Result<_, _>>()?;
-        let mut lab = Self { config, wires: Wires::new(network, base), nodes };
+        let nodes = (0..count)
+            .map(|node| Slot::new(node, config.seed))
+            .collect::<Result<_, _>>()?;
+        let mut lab = Self {
+            config,
+            wires: Wires::new(network, base),
+            nodes,
+        };
         for node in 0..count {
             lab.launch(node).await?;
         }
@@ -106,7 +107,11 @@ impl Lab {
         };
         let service = NodeService::new(handle.clone(), Facts::in_process());
         let server = Server::new(Arc::new(service), about);
-        slot.running = Some(Running { handle, server, task });
+        slot.running = Some(Running {
+            handle,
+            server,
+            task,
+        });
         self.wires.network().restart(node);
         Ok(())
     }
@@ -124,7 +129,10 @@ impl Lab {
             bootstrap,
             mesh: self.config.mesh,
             connections_max: self.config.connections_max,
-            kademlia: self.config.kademlia.then_some(Some(libp2p::kad::Mode::Server)),
+            kademlia: self
+                .config
+                .kademlia
+                .then_some(Some(libp2p::kad::Mode::Server)),
             address_limits: AddressLimits::default(),
             // Once is enough: nothing about a node of a lab changes.
             identify_interval: Duration::from_secs(24 * 3_600),
@@ -175,7 +183,10 @@ impl Lab {
 
     /// A running node.
     pub fn handle(&self, node: usize) -> Option<&Handle> {
-        self.nodes[node].running.as_ref().map(|running| &running.handle)
+        self.nodes[node]
+            .running
+            .as_ref()
+            .map(|running| &running.handle)
     }
 
     /// Connects a program to a running node's IPC; `None` if it does not run.
@@ -223,10 +234,18 @@ impl Slot {
     fn new(node: usize, seed: Seed) -> Result<Self, LabError> {
         let secret = seed.derive("identity", node as u64).bytes();
         let keypair = Keypair::ed25519_from_bytes(secret);
-        let keypair = keypair.map_err(|e| LabError::Node { node, reason: e.to_string() })?;
+        let keypair = keypair.map_err(|e| LabError::Node {
+            node,
+            reason: e.to_string(),
+        })?;
         let id = opus_swarm::node_id(&keypair.public().to_peer_id());
         let reason = "not an ed25519 key".to_owned();
         let id = id.ok_or(LabError::Node { node, reason })?;
-        Ok(Self { keypair, id, boots: 1, running: None })
+        Ok(Self {
+            keypair,
+            id,
+            boots: 1,
+            running: None,
+        })
     }
 }

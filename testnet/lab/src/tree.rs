@@ -44,7 +44,9 @@ impl Lab {
         let mut members = Vec::new();
         let mut root = None;
         for node in 0..self.len() {
-            let Some(handle) = self.handle(node) else { continue };
+            let Some(handle) = self.handle(node) else {
+                continue;
+            };
             let status = handle.ask(move |core| core.overlay().status(overlay)).await;
             let Ok(Some(status)) = status else { continue };
             if status.root == self.id(node) {
@@ -52,7 +54,9 @@ impl Lab {
             }
             members.push(TreeView {
                 node,
-                parent: status.parent.and_then(|parent: NodeId| self.index_of(parent)),
+                parent: status
+                    .parent
+                    .and_then(|parent: NodeId| self.index_of(parent)),
                 delay_us: status.delay_us,
                 direct_us: status.direct_us,
             });
@@ -64,12 +68,18 @@ impl Lab {
 
 /// Recomputes the claimed tree by `opus-model` from the emulated delays; the root is first.
 fn report(topology: &Topology, members: Vec<TreeView>, alpha: Stretch) -> Option<TreeReport> {
-    let reached: Vec<bool> = (0..members.len()).map(|at| reaches_root(&members, at)).collect();
+    let reached: Vec<bool> = (0..members.len())
+        .map(|at| reaches_root(&members, at))
+        .collect();
     let mut flags = reached.iter();
-    let (members, unattached): (Vec<_>, Vec<_>) =
-        members.into_iter().partition(|_| flags.next() == Some(&true));
+    let (members, unattached): (Vec<_>, Vec<_>) = members
+        .into_iter()
+        .partition(|_| flags.next() == Some(&true));
     let place = |node: usize| members.iter().position(|member| member.node == node);
-    let parents = members.iter().map(|member| member.parent.and_then(place)).collect();
+    let parents = members
+        .iter()
+        .map(|member| member.parent.and_then(place))
+        .collect();
     let tree = Tree::new(parents).ok()?;
     let matrix = Matrix::from_fn(members.len(), |u, v| {
         topology.rtt_us(members[u].node, members[v].node) as f64 / 1e3
@@ -77,7 +87,14 @@ fn report(topology: &Topology, members: Vec<TreeView>, alpha: Stretch) -> Option
     let matrix = matrix.ok()?;
     let mst_ms = mst(&matrix, 0).cost(&matrix);
     let last_ms = last(&matrix, 0, alpha).cost(&matrix);
-    Some(TreeReport { members, unattached, matrix, tree, mst_ms, last_ms })
+    Some(TreeReport {
+        members,
+        unattached,
+        matrix,
+        tree,
+        mst_ms,
+        last_ms,
+    })
 }
 
 fn reaches_root(members: &[TreeView], from: usize) -> bool {
@@ -108,7 +125,10 @@ impl TreeReport {
     pub fn violators(&self, alpha: Stretch, slack_ms: f64) -> Vec<usize> {
         let delays = self.tree.delays_ms(&self.matrix);
         let over = |v: &usize| !alpha.allows(delays[*v] - slack_ms, self.matrix.rtt_ms(0, *v));
-        (1..self.members.len()).filter(over).map(|v| self.members[v].node).collect()
+        (1..self.members.len())
+            .filter(over)
+            .map(|v| self.members[v].node)
+            .collect()
     }
 
     /// Largest difference between a believed and an emulated tree delay, milliseconds.
@@ -124,13 +144,23 @@ mod tests {
     use super::*;
 
     fn view(node: usize, parent: Option<usize>) -> TreeView {
-        TreeView { node, parent, delay_us: 0, direct_us: None }
+        TreeView {
+            node,
+            parent,
+            delay_us: 0,
+            direct_us: None,
+        }
     }
 
     #[test]
     fn a_loop_and_an_orphan_are_not_reached_by_the_root() {
         let matrix = Matrix::parse("0 10 20 22\n10 0 11 14\n20 11 0 5\n22 14 5 0").unwrap();
-        let members = vec![view(1, None), view(0, Some(1)), view(2, Some(3)), view(3, Some(2))];
+        let members = vec![
+            view(1, None),
+            view(0, Some(1)),
+            view(2, Some(3)),
+            view(3, Some(2)),
+        ];
         let report = report(&matrix.into(), members, Stretch::new(1.5).unwrap()).unwrap();
         assert_eq!(report.members.len(), 2);
         assert_eq!(report.unattached.len(), 2);
@@ -140,7 +170,12 @@ mod tests {
     #[test]
     fn a_member_over_the_bound_is_named() {
         let matrix = Matrix::parse("0 10 20 22\n10 0 11 14\n20 11 0 5\n22 14 5 0").unwrap();
-        let members = vec![view(0, None), view(1, Some(0)), view(2, Some(1)), view(3, Some(2))];
+        let members = vec![
+            view(0, None),
+            view(1, Some(0)),
+            view(2, Some(1)),
+            view(3, Some(2)),
+        ];
         let report = report(&matrix.into(), members, Stretch::new(1.1).unwrap()).unwrap();
         assert_eq!(report.violators(Stretch::new(1.1).unwrap(), 0.0), [3]);
         assert!(report.violators(Stretch::new(1.2).unwrap(), 0.0).is_empty());

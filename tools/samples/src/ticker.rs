@@ -77,7 +77,11 @@ pub struct Market<R> {
 impl<R: Rng> Market<R> {
     /// All names at their first price.
     pub fn new(rng: R) -> Self {
-        Self { rng, number: 0, cents: [CENTS_AT_START; SYMBOLS.len()] }
+        Self {
+            rng,
+            number: 0,
+            cents: [CENTS_AT_START; SYMBOLS.len()],
+        }
     }
 
     /// The next tick.
@@ -87,7 +91,11 @@ impl<R: Rng> Market<R> {
         let up = self.rng.random_range(0..=2 * step);
         self.cents[at] = (self.cents[at] + up).saturating_sub(step).max(1);
         let symbol = u8::try_from(at).expect("there are four names");
-        let tick = Tick { number: self.number, symbol, cents: self.cents[at] };
+        let tick = Tick {
+            number: self.number,
+            symbol,
+            cents: self.cents[at],
+        };
         self.number += 1;
         tick
     }
@@ -95,8 +103,13 @@ impl<R: Rng> Market<R> {
 
 /// Attaches to the ticker in a role.
 pub async fn attach(client: &Client, app: &str, role: As) -> Result<Attachment, CallError> {
-    let params =
-        AppAttach { app: app.to_owned(), role, lease: None, ports: None, resume: None };
+    let params = AppAttach {
+        app: app.to_owned(),
+        role,
+        lease: None,
+        ports: None,
+        resume: None,
+    };
     client.attach(params).await
 }
 
@@ -189,8 +202,17 @@ mod tests {
     use super::*;
 
     fn frame(number: u64, flags: u32) -> Frame {
-        let tick = Tick { number, symbol: 1, cents: 5 };
-        Frame { src: NodeId([1; 32]), seq: number, flags, data: tick.encode() }
+        let tick = Tick {
+            number,
+            symbol: 1,
+            cents: 5,
+        };
+        Frame {
+            src: NodeId([1; 32]),
+            seq: number,
+            flags,
+            data: tick.encode(),
+        }
     }
 
     #[test]
@@ -213,7 +235,10 @@ mod tests {
         for (number, flags) in [(5, 0), (6, 0), (9, 0), (9, 0), (10, Frame::LAST)] {
             followed.take(&frame(number, flags));
         }
-        assert_eq!((followed.first, followed.missing, followed.duplicates), (Some(5), 2, 1));
+        assert_eq!(
+            (followed.first, followed.missing, followed.duplicates),
+            (Some(5), 2, 1)
+        );
         assert!(followed.ended && !followed.is_whole());
     }
 

@@ -57,7 +57,8 @@ impl Followers {
                 continue;
             }
             let outcome = timeout(END_LIMIT, task).await;
-            outcomes.push(outcome.map_err(|_| anyhow::anyhow!("n{node} never got the last tick"))??);
+            outcomes
+                .push(outcome.map_err(|_| anyhow::anyhow!("n{node} never got the last tick"))??);
         }
         Ok(outcomes)
     }
@@ -73,7 +74,10 @@ async fn follow(node: usize, client: Client, app: String) -> Outcome {
         let attachment = attach(&client, &app).await?;
         ticker::follow(&attachment, |_, _| {
             let now = Instant::now();
-            if let Some(before) = last.replace(now).filter(|before| now - *before >= SILENCE_MIN) {
+            if let Some(before) = last
+                .replace(now)
+                .filter(|before| now - *before >= SILENCE_MIN)
+            {
                 silences.push((now, now - before));
             }
         })
@@ -81,7 +85,12 @@ async fn follow(node: usize, client: Client, app: String) -> Outcome {
     };
     let result = followed.await;
     let error = result.as_ref().err().map(ToString::to_string);
-    Outcome { node, followed: result.unwrap_or_default(), error, silences }
+    Outcome {
+        node,
+        followed: result.unwrap_or_default(),
+        error,
+        silences,
+    }
 }
 
 /// Attaches as sink as soon as the spec has reached the node.
@@ -92,7 +101,10 @@ async fn attach(
     loop {
         match ticker::attach(client, app, As::Sink).await {
             Err(error) if error.fault().is_some_and(|fault| fault.retry_ms.is_some()) => {
-                let ms = error.fault().and_then(|fault| fault.retry_ms).unwrap_or(100);
+                let ms = error
+                    .fault()
+                    .and_then(|fault| fault.retry_ms)
+                    .unwrap_or(100);
                 tokio::time::sleep(Duration::from_millis(ms)).await;
             }
             other => return other,

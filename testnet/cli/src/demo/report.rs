@@ -23,15 +23,23 @@ pub(super) fn tree_line(tree: &TreeReport) -> String {
 /// Names the children of a node.
 pub(super) fn children_of(tree: &TreeReport, node: usize) -> String {
     let row = tree.members.iter().position(|member| member.node == node);
-    let children = row.map(|row| tree.tree.children()[row].clone()).unwrap_or_default();
-    let names: Vec<_> =
-        children.iter().map(|&child| format!("n{}", tree.members[child].node)).collect();
+    let children = row
+        .map(|row| tree.tree.children()[row].clone())
+        .unwrap_or_default();
+    let names: Vec<_> = children
+        .iter()
+        .map(|&child| format!("n{}", tree.members[child].node))
+        .collect();
     names.join(", ")
 }
 
 /// The summary: a label and a value a line.
 fn rows(figures: &Figures) -> Vec<(&'static str, String)> {
-    let delivered: u64 = figures.outcomes.iter().map(|outcome| outcome.followed.ticks).sum();
+    let delivered: u64 = figures
+        .outcomes
+        .iter()
+        .map(|outcome| outcome.followed.ticks)
+        .sum();
     let due = figures.sent * figures.outcomes.len() as u64;
     let duplicates: u64 = figures.outcomes.iter().map(|o| o.followed.duplicates).sum();
     let missing: u64 = figures.outcomes.iter().map(|o| o.followed.missing).sum();
@@ -39,13 +47,25 @@ fn rows(figures: &Figures) -> Vec<(&'static str, String)> {
     let cost = figures.after.cost_ms() / figures.after.mst_ms;
     vec![
         ("frames sent", figures.sent.to_string()),
-        ("frames delivered", format!("{delivered} of {due} to {} receivers", figures.outcomes.len())),
+        (
+            "frames delivered",
+            format!(
+                "{delivered} of {due} to {} receivers",
+                figures.outcomes.len()
+            ),
+        ),
         ("missing", missing.to_string()),
         ("duplicates", duplicates.to_string()),
-        ("RDP max, mean", format!("{:.3}, {:.3} (bound {})", rdp.max, rdp.mean, figures.alpha)),
+        (
+            "RDP max, mean",
+            format!("{:.3}, {:.3} (bound {})", rdp.max, rdp.mean, figures.alpha),
+        ),
         ("network cost / MST", format!("{cost:.3}")),
         ("killed", format!("n{}", figures.killed)),
-        ("repair time", format!("{} ms (longest silence)", figures.repair.as_millis())),
+        (
+            "repair time",
+            format!("{} ms (longest silence)", figures.repair.as_millis()),
+        ),
     ]
 }
 

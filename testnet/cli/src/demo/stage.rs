@@ -55,7 +55,12 @@ impl Stage {
         config.machines.relay.hold = HOLD;
         let lab = Lab::start(config).await?;
         let alpha = Stretch::new(f64::from(ticker::spec()?.knob_milli()) / 1e3)?;
-        Ok(Self { lab, seed, overlay: None, alpha })
+        Ok(Self {
+            lab,
+            seed,
+            overlay: None,
+            alpha,
+        })
     }
 
     pub(super) fn alpha(&self) -> f64 {
@@ -69,18 +74,26 @@ impl Stage {
         let app = signed.clone().verify("main")?;
         self.overlay = Some(app.overlay);
         let client = self.client(0).await?;
-        let params = AppDeploy { signed: signed.encode(), dry_run: None };
+        let params = AppDeploy {
+            signed: signed.encode(),
+            dry_run: None,
+        };
         Ok(client.call(&params).await?.app)
     }
 
     async fn client(&self, node: usize) -> anyhow::Result<Client> {
-        let io = self.lab.dial_ipc(node).with_context(|| format!("n{node} does not run"))?;
+        let io = self
+            .lab
+            .dial_ipc(node)
+            .with_context(|| format!("n{node} does not run"))?;
         Ok(Client::over(io, "demo").await?)
     }
 
     pub(super) async fn attach_source(&self, app: &str) -> anyhow::Result<Source> {
         let client = self.client(0).await?;
-        Ok(Source { attachment: ticker::attach(&client, app, As::Source).await? })
+        Ok(Source {
+            attachment: ticker::attach(&client, app, As::Source).await?,
+        })
     }
 
     /// Attaches a follower on every node but n0; each waits until the spec has reached its node.
@@ -96,7 +109,9 @@ impl Stage {
     /// Waits until all running members are attached and within the bound.
     pub(super) async fn tree_at_rest(&self, limit: Duration) -> anyhow::Result<TreeReport> {
         let overlay = self.overlay.context("nothing is deployed")?;
-        let members = (0..self.lab.len()).filter(|&node| self.lab.is_running(node)).count();
+        let members = (0..self.lab.len())
+            .filter(|&node| self.lab.is_running(node))
+            .count();
         let began = Instant::now();
         loop {
             let tree = self.lab.tree(overlay, self.alpha).await;
@@ -143,7 +158,13 @@ impl Source {
         let mut members = self.attachment.members().await?;
         let mut joined = std::collections::BTreeSet::new();
         while let Some(item) = members.next().await {
-            if let MemberItem::Member { id, role: As::Sink, state, .. } = item? {
+            if let MemberItem::Member {
+                id,
+                role: As::Sink,
+                state,
+                ..
+            } = item?
+            {
                 match state {
                     MemberState::Joined => joined.insert(id),
                     MemberState::Joining | MemberState::Leaving | MemberState::Gone => {

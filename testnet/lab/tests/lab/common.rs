@@ -45,13 +45,24 @@ impl Party {
         let signed = SignedApp::sign(&spec, "main", &owner).unwrap();
         let overlay = signed.clone().verify("main").unwrap().overlay;
         let client = client(&lab, 0).await;
-        let params = AppDeploy { signed: signed.encode(), dry_run: None };
+        let params = AppDeploy {
+            signed: signed.encode(),
+            dry_run: None,
+        };
         let app = client.call(&params).await.unwrap().app;
-        Self { lab, seed, app, overlay, alpha }
+        Self {
+            lab,
+            seed,
+            app,
+            overlay,
+            alpha,
+        }
     }
 
     pub async fn source(&self) -> Attachment {
-        attach(&client(&self.lab, 0).await, &self.app, As::Source).await.unwrap()
+        attach(&client(&self.lab, 0).await, &self.app, As::Source)
+            .await
+            .unwrap()
     }
 
     /// A follower on `node`, in a task of its own.
@@ -67,7 +78,9 @@ impl Party {
     /// Waits until all running nodes are attached and within the bound; at most `limit` of
     /// virtual time.
     pub async fn at_rest(&self, limit: Duration) -> TreeReport {
-        let members = (0..self.lab.len()).filter(|&node| self.lab.is_running(node)).count();
+        let members = (0..self.lab.len())
+            .filter(|&node| self.lab.is_running(node))
+            .count();
         self.at_rest_of(members, limit).await
     }
 
@@ -76,32 +89,47 @@ impl Party {
         let mut seen = String::new();
         for _ in 0..limit.as_millis() / 500 {
             tokio::time::sleep(Duration::from_millis(500)).await;
-            let Some(tree) = self.lab.tree(self.overlay, self.alpha).await else { continue };
+            let Some(tree) = self.lab.tree(self.overlay, self.alpha).await else {
+                continue;
+            };
             let over = tree.violators(self.alpha, SLACK_MS);
             if tree.members.len() == members && over.is_empty() {
                 return tree;
             }
             let lost: Vec<_> = tree.unattached.iter().map(|view| view.node).collect();
-            seen = format!("{} members, unattached {lost:?}, over {over:?}", tree.members.len());
+            seen = format!(
+                "{} members, unattached {lost:?}, over {over:?}",
+                tree.members.len()
+            );
         }
         for node in 0..self.lab.len() {
-            let Some(handle) = self.lab.handle(node) else { continue };
+            let Some(handle) = self.lab.handle(node) else {
+                continue;
+            };
             let app = self.overlay;
             let view = handle.ask(move |core| {
                 let state = core.site().state(app);
-                let edges = core.site().edges(app).map(|(parent, children)| (parent, children.len()));
+                let edges = core
+                    .site()
+                    .edges(app)
+                    .map(|(parent, children)| (parent, children.len()));
                 (core.peer_count(), core.site().apps().count(), state, edges)
             });
             if let Ok((peers, apps, state, edges)) = view.await {
                 eprintln!("n{node}: {peers} peers, {apps} apps, {state}, {edges:?}");
             }
         }
-        panic!("seed {}: no rest of {members} within {limit:?}: {seen}", self.seed);
+        panic!(
+            "seed {}: no rest of {members} within {limit:?}: {seen}",
+            self.seed
+        );
     }
 }
 
 pub async fn client(lab: &Lab, node: usize) -> Client {
-    Client::over(lab.dial_ipc(node).unwrap(), "test").await.unwrap()
+    Client::over(lab.dial_ipc(node).unwrap(), "test")
+        .await
+        .unwrap()
 }
 
 /// Attaches as soon as the spec has reached the node.
@@ -122,7 +150,13 @@ pub async fn joined(source: &Attachment, count: usize) {
     let mut joined = std::collections::BTreeSet::new();
     while joined.len() < count {
         let item = members.next().await.expect("the stream goes on").unwrap();
-        if let MemberItem::Member { id, role: As::Sink, state, .. } = item {
+        if let MemberItem::Member {
+            id,
+            role: As::Sink,
+            state,
+            ..
+        } = item
+        {
             if state == MemberState::Joined {
                 joined.insert(id);
             } else {

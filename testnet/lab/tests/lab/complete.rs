@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use opus_core::Seed;
 use opus_ipc::message::As;
-use opus_net::{Conditions, Loss};
 use opus_lab::LabConfig;
+use opus_net::{Conditions, Loss};
 use opus_samples::ticker::{self, Market};
 
 use crate::common::{Party, attach, client, joined, seed};
@@ -21,13 +21,18 @@ async fn every_survivor_is_whole(mut party: Party, kill: bool) {
     let market_seed = Seed::new(party.seed).derive("market", 0);
     let publishing = tokio::spawn(async move {
         let mut market = Market::new(market_seed.rng());
-        ticker::publish(&source, &mut market, Duration::from_millis(20), |n| n >= 999).await
+        ticker::publish(&source, &mut market, Duration::from_millis(20), |n| {
+            n >= 999
+        })
+        .await
     });
     tokio::time::sleep(Duration::from_secs(5)).await;
     let mut killed = None;
     if kill {
         let children = tree.tree.children();
-        let row = (1..children.len()).max_by_key(|&row| children[row].len()).unwrap();
+        let row = (1..children.len())
+            .max_by_key(|&row| children[row].len())
+            .unwrap();
         assert!(!children[row].is_empty(), "the tree has an inner node");
         killed = Some(tree.members[row].node);
         party.lab.kill(tree.members[row].node).await;
@@ -40,8 +45,16 @@ async fn every_survivor_is_whole(mut party: Party, kill: bool) {
         }
         let followed = tokio::time::timeout(Duration::from_secs(60), follower).await;
         let followed = followed.expect("the last tick comes").unwrap().unwrap();
-        assert!(followed.is_whole(), "seed {} node {node}: {followed:?}", party.seed);
-        assert_eq!((followed.first, followed.ticks), (Some(0), sent), "node {node}");
+        assert!(
+            followed.is_whole(),
+            "seed {} node {node}: {followed:?}",
+            party.seed
+        );
+        assert_eq!(
+            (followed.first, followed.ticks),
+            (Some(0), sent),
+            "node {node}"
+        );
     }
 }
 
@@ -72,12 +85,17 @@ async fn losses_and_jitter_make_nothing_missing() {
     }
     joined(&source, party.lab.len() - 1).await;
     let mut market = Market::new(Seed::new(seed).rng());
-    let sent =
-        ticker::publish(&source, &mut market, Duration::from_millis(20), |n| n >= 499).await;
+    let sent = ticker::publish(&source, &mut market, Duration::from_millis(20), |n| {
+        n >= 499
+    })
+    .await;
     assert_eq!(sent.unwrap(), 500);
     for follower in followers {
         let followed = follower.await.unwrap().unwrap();
-        assert!(followed.is_whole() && followed.ticks == 500, "seed {seed}: {followed:?}");
+        assert!(
+            followed.is_whole() && followed.ticks == 500,
+            "seed {seed}: {followed:?}"
+        );
     }
 }
 
@@ -90,14 +108,21 @@ async fn a_late_sink_gets_whatever_is_sent_from_its_joining_on() {
     let market_seed = Seed::new(party.seed);
     let publishing = tokio::spawn(async move {
         let mut market = Market::new(market_seed.rng());
-        ticker::publish(&source, &mut market, Duration::from_millis(20), |n| n >= 499).await
+        ticker::publish(&source, &mut market, Duration::from_millis(20), |n| {
+            n >= 499
+        })
+        .await
     });
     tokio::time::sleep(Duration::from_secs(3)).await;
     let late = party.follow(9).await;
     publishing.await.unwrap().unwrap();
     assert_eq!(early.await.unwrap().unwrap().ticks, 500);
     let late = late.await.unwrap().unwrap();
-    assert!(late.is_whole() && late.first > Some(0), "seed {}: {late:?}", party.seed);
+    assert!(
+        late.is_whole() && late.first > Some(0),
+        "seed {}: {late:?}",
+        party.seed
+    );
 }
 
 #[tokio::test(start_paused = true)]

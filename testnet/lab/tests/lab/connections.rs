@@ -20,10 +20,18 @@ async fn with_kademlia_the_connections_stay_bounded_and_the_network_connected() 
     tokio::time::sleep(Duration::from_secs(330)).await;
     let mut ends = 0;
     for node in 0..nodes {
-        let peers = lab.handle(node).unwrap().ask(|core| core.peer_count()).await.unwrap();
+        let peers = lab
+            .handle(node)
+            .unwrap()
+            .ask(|core| core.peer_count())
+            .await
+            .unwrap();
         assert!(peers >= 1, "seed {seed}: node {node} is alone");
         ends += peers;
     }
     let full = nodes * (nodes - 1);
-    assert!(ends <= nodes * kept_max, "seed {seed}: {ends} ends of {full} in a full mesh");
+    assert!(
+        ends <= nodes * kept_max,
+        "seed {seed}: {ends} ends of {full} in a full mesh"
+    );
 }

@@ -48,25 +48,37 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let client = Client::connect(&[args.socket], "ticker").await?;
     match args.verb {
-        Verb::Publish { app, count, interval_ms, seed } => {
+        Verb::Publish {
+            app,
+            count,
+            interval_ms,
+            seed,
+        } => {
             let attachment = ticker::attach(&client, &app, As::Source).await?;
             let mut market = Market::new(Seed::new(seed).rng());
             let interval = Duration::from_millis(interval_ms.max(1));
             let last = count.saturating_sub(1);
-            let sent =
-                ticker::publish(&attachment, &mut market, interval, |n| n >= last).await?;
+            let sent = ticker::publish(&attachment, &mut market, interval, |n| n >= last).await?;
             say(&format!("{sent} ticks sent and acknowledged"))
         }
         Verb::Follow { app } => {
             let attachment = ticker::attach(&client, &app, As::Sink).await?;
             let mut failed = Ok(());
             let followed = ticker::follow(&attachment, |tick, _| {
-                let line = format!("{:8} {} {:.2}", tick.number, tick.name(), f64::from(tick.cents) / 1e2);
+                let line = format!(
+                    "{:8} {} {:.2}",
+                    tick.number,
+                    tick.name(),
+                    f64::from(tick.cents) / 1e2
+                );
                 failed = say(&line);
             })
             .await?;
             failed?;
-            anyhow::ensure!(followed.is_whole(), "the stream was not whole: {followed:?}");
+            anyhow::ensure!(
+                followed.is_whole(),
+                "the stream was not whole: {followed:?}"
+            );
             Ok(())
         }
     }
