@@ -84,7 +84,7 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 
 async fn play(args: &DemoArgs, say: &Say) -> anyhow::Result<Figures> {
     let nodes = usize::from(args.nodes);
-    let mut stage = Stage::set(nodes, args.seed).await?;
+    let mut stage = Stage::set(nodes, args.seed)?;
     say.step(&format!(
         "{nodes} nodes started over emulated wide-area links (seed {})",
         args.seed
