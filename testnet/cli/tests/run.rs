@@ -18,7 +18,10 @@ fn run(folder: &Path, scenario: &str, args: &[&str]) -> (Option<i32>, String) {
         .args(args)
         .output()
         .expect("the program was built");
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 fn json(file: &Path) -> Value {
@@ -29,7 +32,16 @@ fn json(file: &Path) -> Value {
 #[test]
 fn a_claim_that_holds_exits_with_0_and_writes_what_was_asked_for() {
     let folder = TempDir::new().unwrap();
-    let args = ["--seed", "7", "--json", "r.json", "--out", "out", "--dump-matrix", "m.txt"];
+    let args = [
+        "--seed",
+        "7",
+        "--json",
+        "r.json",
+        "--out",
+        "out",
+        "--dump-matrix",
+        "m.txt",
+    ];
     let (code, stderr) = run(folder.path(), SCENARIO, &args);
     assert_eq!(code, Some(0), "{stderr}");
     let result = json(&folder.path().join("r.json"));
@@ -41,12 +53,27 @@ fn a_claim_that_holds_exits_with_0_and_writes_what_was_asked_for() {
     let trace = fs::read(folder.path().join("out/trace.cbor")).unwrap();
     assert_eq!(trace.first(), Some(&0x85), "an array of five");
     let csv = fs::read_to_string(folder.path().join("out/history.csv")).unwrap();
-    assert_eq!(csv.lines().count(), 7, "a head, and a row each five of 30 seconds");
-    let again = ["--seed", "7", "--json", "again.json", "--matrix", "m.txt", "--encode"];
+    assert_eq!(
+        csv.lines().count(),
+        7,
+        "a head, and a row each five of 30 seconds"
+    );
+    let again = [
+        "--seed",
+        "7",
+        "--json",
+        "again.json",
+        "--matrix",
+        "m.txt",
+        "--encode",
+    ];
     let (code, stderr) = run(folder.path(), SCENARIO, &again);
     assert_eq!(code, Some(0), "{stderr}");
     let again = json(&folder.path().join("again.json"));
-    assert_eq!(again["trace_hash"], result["trace_hash"], "the same delays, the same run");
+    assert_eq!(
+        again["trace_hash"], result["trace_hash"],
+        "the same delays, the same run"
+    );
 }
 
 #[test]

@@ -133,17 +133,17 @@ impl Stage {
         }
     }
 
-    /// The node, neither source nor leaf, with the most children.
-    pub(super) fn busiest_inner(&self, tree: &TreeReport) -> Option<usize> {
-        let children = tree.tree.children();
-        let inner = (1..children.len()).filter(|&row| !children[row].is_empty());
-        let busiest = inner.max_by_key(|&row| children[row].len());
-        busiest.map(|row| tree.members[row].node)
-    }
-
     pub(super) async fn kill(&mut self, node: usize) {
         self.lab.kill(node).await;
     }
+}
+
+/// The node, neither source nor leaf, with the most children.
+pub(super) fn busiest_inner(tree: &TreeReport) -> Option<usize> {
+    let children = tree.tree.children();
+    let inner = (1..children.len()).filter(|&row| !children[row].is_empty());
+    let busiest = inner.max_by_key(|&row| children[row].len());
+    busiest.map(|row| tree.members[row].node)
 }
 
 /// The publishing program.
