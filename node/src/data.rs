@@ -91,6 +91,7 @@ impl Inner {
             | Command::Delay { .. }
             | Command::Edges { .. }
             | Command::ChildLeft { .. }
+            | Command::ChildMoved { .. }
             | Command::Sink { .. }
             | Command::SinkGone { .. }
             | Command::Taken { .. } => {}

@@ -121,6 +121,10 @@ impl Member {
     /// The other end says that the edge ends.
     pub(crate) fn on_leave(&mut self, local: &mut Local, from: NodeId, leave: Leave) {
         if self.children.remove(&from).is_some() {
+            if leave.why == Parting::Moved {
+                let (overlay, child) = (self.overlay, from);
+                local.event(Event::ChildMoved { overlay, child });
+            }
             return;
         }
         if self.parent.as_ref().is_some_and(|p| p.contact.id == from) {

@@ -93,6 +93,13 @@ pub enum Event {
         /// Which overlay.
         overlay: OverlayId,
     },
+    /// A child has another parent and said so: that one answers for it from here on.
+    ChildMoved {
+        /// Which overlay.
+        overlay: OverlayId,
+        /// Who.
+        child: NodeId,
+    },
     /// The root says goodbye, or nobody knows it any more.
     RootLost {
         /// Which overlay.

@@ -80,6 +80,15 @@ pub enum Command {
         /// Who.
         child: NodeId,
     },
+    /// A child has another parent, which answers for its branch as soon as the child has told it
+    /// its position: its claim here is kept for `Config::moved` only. The edges' event may come
+    /// before or after.
+    ChildMoved {
+        /// Which overlay.
+        overlay: OverlayId,
+        /// Who.
+        child: NodeId,
+    },
     /// A local application attached as source: its flows start at `seq_first`.
     Source {
         /// Which overlay.

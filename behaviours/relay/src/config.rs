@@ -47,6 +47,8 @@ pub struct Config {
     pub hold: Duration,
     /// A sink or branch that makes no progress for this long is cut.
     pub slow: Duration,
+    /// How long the claim of a child that moved to another parent is kept at its old one.
+    pub moved: Duration,
     /// How long the previous parent may still send.
     pub grace: Duration,
     /// Hops of a frame at most. 255: more than any tree is high, for the window stops loops.
@@ -87,6 +89,7 @@ impl Default for Config {
             gap: Duration::from_millis(10),
             hold: Duration::from_secs(30),
             slow: Duration::from_secs(30),
+            moved: Duration::from_secs(3),
             grace: Duration::from_secs(2),
             hops_max: 255,
             order_margin: Duration::from_millis(2),

@@ -109,6 +109,9 @@ impl Forward {
                     overlay.set_edges(ctx, parent, &children);
                 });
             }
+            Command::ChildMoved { overlay, child } => {
+                self.with(now, overlay, |overlay, ctx| overlay.child_moved(ctx, child));
+            }
             Command::ChildLeft { overlay, child } => {
                 self.with(now, overlay, |overlay, ctx| overlay.child_left(ctx, child));
             }

@@ -76,6 +76,8 @@ pub(crate) struct Link {
     pub(crate) stable_told: u64,
     heard: Time,
     progressed: Time,
+    /// It told that it has another parent; the edge is about to go.
+    pub(crate) moved: bool,
     /// In the neighbour's `ready` queue.
     pub(crate) queued: bool,
     /// A top waits in the neighbour's `control` queue.
@@ -103,6 +105,7 @@ impl Link {
             stable_told: 0,
             heard: now,
             progressed: now,
+            moved: false,
             queued: false,
             top_wanted: false,
         }
@@ -124,6 +127,7 @@ impl Link {
     pub(crate) fn revive(&mut self, now: Time, peer: PeerIndex) {
         self.presence = Presence::Here(peer);
         self.sinks = Sinks::None;
+        self.moved = false;
         self.unconfirm(now);
     }
 

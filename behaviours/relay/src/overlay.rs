@@ -247,6 +247,12 @@ impl Overlay {
         self.each_complete(|flow, _| flow.on_child_left(ctx, child));
     }
 
+    /// A child told that it has another parent; the edges' event may come before or after.
+    pub(crate) fn child_moved(&mut self, ctx: &mut Ctx<'_>, child: NodeId) {
+        self.each_complete(|flow, _| flow.on_child_moved(ctx, child));
+        ctx.arm_tick();
+    }
+
     /// The channel to `peer` came up or went down.
     pub(crate) fn on_channel(&mut self, ctx: &mut Ctx<'_>, peer: PeerIndex) {
         self.each_complete(|flow, _| flow.on_channel(ctx, peer));

@@ -361,11 +361,12 @@ impl Complete {
                 self.ups.push(Up::new(id, peer));
             }
         }
-        let until = ctx.now + ctx.config.hold;
+        let lost = ctx.now + ctx.config.hold;
+        let moved = ctx.now + ctx.config.moved;
         let is_down = |id: NodeId| downs.iter().any(|(down, _)| *down == id);
         for link in &mut self.links {
             if link.peer().is_some() && !is_down(link.id) {
-                link.presence = Presence::Held(until);
+                link.presence = Presence::Held(if link.moved { moved } else { lost });
                 link.queued = false;
                 link.top_wanted = false;
             }
@@ -382,6 +383,17 @@ impl Complete {
         self.want_digests(ctx);
         self.want_tops(ctx);
         self.on_acked(ctx);
+    }
+
+    /// A child has another parent: its claim here is kept only until that one answers for it.
+    pub(crate) fn on_child_moved(&mut self, ctx: &mut Ctx<'_>, child: NodeId) {
+        let moved = ctx.now + ctx.config.moved;
+        for link in self.links.iter_mut().filter(|link| link.id == child) {
+            match &mut link.presence {
+                Presence::Here(_) => link.moved = true,
+                Presence::Held(until) => *until = (*until).min(moved),
+            }
+        }
     }
 
     /// A child said goodbye: nothing is due to its own sinks. While it is an edge it still gets

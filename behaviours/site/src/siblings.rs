@@ -115,6 +115,12 @@ impl Site {
                     "has no parent within the bound and took the best",
                 );
             }
+            opus_overlay::Event::ChildMoved { overlay, child } => {
+                self.emit(Event::Relay(opus_relay::Command::ChildMoved {
+                    overlay,
+                    child,
+                }));
+            }
             opus_overlay::Event::RootLost { overlay } => {
                 self.tell_of(overlay, "warn", "has lost its root");
             }
