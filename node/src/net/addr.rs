@@ -105,6 +105,10 @@ pub enum Reach {
 }
 
 /// How far `address` reaches; `None` for what nobody should dial (unspecified, multicast, empty).
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an address may begin with any of some forty protocols; only these can be dialled"
+)]
 pub fn reach_of(address: &Multiaddr) -> Option<Reach> {
     match address.iter().next()? {
         Protocol::Memory(_) => Some(Reach::Memory),

@@ -49,6 +49,10 @@ pub struct Behaviour {
 
 /// Which of libp2p's protocols run, and the limits.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own for the operator"
+)]
 pub struct NetOptions {
     /// Nodes of another network are disconnected.
     pub network: String,
@@ -179,7 +183,12 @@ impl Behaviour {
             mdns: options.mdns.then(|| local_discovery(me)).flatten().into(),
             autonat_client: options
                 .autonat_client
-                .then(|| autonat::v2::client::Behaviour::new(rng("autonat"), Default::default()))
+                .then(|| {
+                    autonat::v2::client::Behaviour::new(
+                        rng("autonat"),
+                        autonat::v2::client::Config::default(),
+                    )
+                })
                 .into(),
             autonat_server: options
                 .autonat_server
@@ -195,8 +204,8 @@ impl Behaviour {
                 .then(|| relay::Behaviour::new(me, relay::Config::default()))
                 .into(),
             upnp: options.upnp.then(upnp::tokio::Behaviour::default).into(),
-            probe: opus_swarm::Behaviour::new(machines.probe, clock, swarm.clone()),
-            overlay: opus_swarm::Behaviour::new(machines.overlay, clock, swarm.clone()),
+            probe: opus_swarm::Behaviour::new(machines.probe, clock, swarm),
+            overlay: opus_swarm::Behaviour::new(machines.overlay, clock, swarm),
             site: opus_swarm::Behaviour::new(machines.site, clock, swarm),
             frames: frames::Behaviour::new(machines.data, local),
         }

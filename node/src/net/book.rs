@@ -61,10 +61,11 @@ impl Book {
     /// Takes an address that the operator wrote.
     pub fn write(&mut self, now: Time, peer: PeerId, address: Multiaddr) {
         let address = without_peer(address);
-        if let Some(entry) = self.entry(now, peer) {
-            if !entry.written.contains(&address) && entry.written.len() < ADDRESSES_MAX {
-                entry.written.push(address);
-            }
+        if let Some(entry) = self.entry(now, peer)
+            && !entry.written.contains(&address)
+            && entry.written.len() < ADDRESSES_MAX
+        {
+            entry.written.push(address);
         }
     }
 

@@ -221,6 +221,10 @@ impl NetworkBehaviour for Behaviour {
         Ok(dummy::ConnectionHandler)
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "libp2p's enum is open; what is not named here is no concern of this behaviour"
+    )]
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionClosed(closed) => {
@@ -251,9 +255,12 @@ impl NetworkBehaviour for Behaviour {
 mod tests {
     use super::*;
 
+    fn at(ip: &str) -> Multiaddr {
+        format!("/ip4/{ip}/tcp/1").parse().unwrap()
+    }
+
     fn admit(behaviour: &mut Behaviour, id: usize, ip: &str) -> Result<(), Denied> {
-        let address = format!("/ip4/{ip}/tcp/1").parse().unwrap();
-        behaviour.admit(ConnectionId::new_unchecked(id), &address)
+        behaviour.admit(ConnectionId::new_unchecked(id), &at(ip))
     }
 
     #[tokio::test(start_paused = true)]

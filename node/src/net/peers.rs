@@ -307,10 +307,14 @@ impl NetworkBehaviour for Behaviour {
         Ok(Keep::default())
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "libp2p's enum is open; what is not named here is no concern of this behaviour"
+    )]
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(up) => {
-                self.on_established(up.peer_id, up.connection_id)
+                self.on_established(up.peer_id, up.connection_id);
             }
             FromSwarm::ConnectionClosed(down) => self.on_closed(down.peer_id, down.connection_id),
             FromSwarm::DialFailure(failed) => {

@@ -55,6 +55,10 @@ struct Link {
 pub(super) struct Links(BTreeMap<PeerId, Link>);
 
 impl Core {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "libp2p's enum is open; what is not named here needs no answer"
+    )]
     pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),

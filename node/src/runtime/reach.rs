@@ -29,7 +29,7 @@ pub struct Reachability {
 }
 
 impl Reachability {
-    /// Takes the answer of an AutoNAT server at `address`.
+    /// Takes the answer of an `AutoNAT` server at `address`.
     pub fn answered(&mut self, now: Time, server: PeerId, address: Option<&Multiaddr>, ok: bool) {
         if self.answers.len() >= ANSWERS_MAX && !self.answers.contains_key(&server) {
             let oldest = self.answers.iter().min_by_key(|(_, answer)| answer.at);

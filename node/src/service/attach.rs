@@ -86,11 +86,11 @@ impl Inner {
         let outbox = (role == Role::Source).then(|| Outbox::open(&self.handle, attached.overlay));
         let inner = Arc::downgrade(self);
         let watcher = tokio::spawn(async move {
-            if let (Ok(why), Some(inner)) = (attached.ended.await, inner.upgrade()) {
-                if let Some(attachment) = inner.attachments().get_mut(&att) {
-                    attachment.ended = Some(why);
-                    attachment.outbox = None;
-                }
+            if let (Ok(why), Some(inner)) = (attached.ended.await, inner.upgrade())
+                && let Some(attachment) = inner.attachments().get_mut(&att)
+            {
+                attachment.ended = Some(why);
+                attachment.outbox = None;
             }
         });
         let attachment = Attachment {
@@ -191,6 +191,7 @@ fn role_of(role: As) -> Result<Role, Fault> {
 }
 
 /// What a refusal of the site manager is over IPC.
+#[expect(clippy::needless_pass_by_value, reason = "for use as map_err(refused)")]
 pub(super) fn refused(refusal: Refusal) -> Fault {
     let msg = refusal.to_string();
     match refusal {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -197,7 +197,7 @@ impl Inner {
             .ask(move |core| network_checks(core, bootstrapped))
             .await?;
         checks.push(self.slow_check());
-        checks.extend(self.facts.data_dir.clone().map(disk_check));
+        checks.extend(self.facts.data_dir.as_deref().map(disk_check));
         checks.extend(
             self.facts
                 .cautions
@@ -266,8 +266,8 @@ fn network_checks(core: &mut Core, bootstrapped: bool) -> Vec<Check> {
     vec![ports, peers, reach, limits]
 }
 
-fn disk_check(data_dir: PathBuf) -> Check {
-    match tempfile::tempfile_in(&data_dir) {
+fn disk_check(data_dir: &Path) -> Check {
+    match tempfile::tempfile_in(data_dir) {
         Ok(_) => good("disk"),
         Err(error) => bad(
             "disk",

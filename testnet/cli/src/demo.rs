@@ -84,7 +84,7 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 
 async fn play(args: &DemoArgs, say: &Say) -> anyhow::Result<Figures> {
     let nodes = usize::from(args.nodes);
-    let mut stage = Stage::set(nodes, args.seed).await?;
+    let mut stage = Stage::set(nodes, args.seed)?;
     say.step(&format!(
         "{nodes} nodes started over emulated wide-area links (seed {})",
         args.seed
@@ -99,9 +99,7 @@ async fn play(args: &DemoArgs, say: &Say) -> anyhow::Result<Figures> {
     say.step(&report::tree_line(&before));
     let publishing = source.publish(args.seed, Duration::from_millis(args.interval_ms));
     tokio::time::sleep(ACT).await;
-    let killed = stage
-        .busiest_inner(&before)
-        .context("the tree has no inner node to kill")?;
+    let killed = stage::busiest_inner(&before).context("the tree has no inner node to kill")?;
     let children = report::children_of(&before, killed);
     let at = Instant::now();
     stage.kill(killed).await;

@@ -1,8 +1,10 @@
 //! Trees as SVG: the distance from the centre is the delay from the root over the tree.
 
-use std::{f64::consts::TAU, fmt::Write};
+use std::f64::consts::TAU;
 
 use opus_lab::TreeReport;
+
+use crate::say::put;
 
 /// Half the side of the picture, and the radius of the farthest node.
 const HALF: f64 = 260.0;
@@ -25,10 +27,12 @@ pub(crate) fn tree(report: &TreeReport, marked: Option<usize>) -> String {
     for (row, parent) in report.tree.parents().iter().enumerate() {
         if let Some(parent) = *parent {
             let ((x, y), (px, py)) = (places[row], places[parent]);
-            let _ = write!(
-                svg,
-                "<line x1=\"{px:.1}\" y1=\"{py:.1}\" x2=\"{x:.1}\" y2=\"{y:.1}\" \
+            put(
+                &mut svg,
+                format_args!(
+                    "<line x1=\"{px:.1}\" y1=\"{py:.1}\" x2=\"{x:.1}\" y2=\"{y:.1}\" \
                  stroke=\"#7a8899\" stroke-width=\"1.5\"/>"
+                ),
             );
         }
     }
@@ -41,15 +45,17 @@ pub(crate) fn tree(report: &TreeReport, marked: Option<usize>) -> String {
             (_, false) => "#4c9f70",
         };
         let rdp = rdps[row].map_or_else(String::new, |rdp| format!(", RDP {rdp:.2}"));
-        let _ = write!(
-            svg,
-            "<g><title>n{node}: {delay:.1} ms over the tree{rdp}</title>\
+        put(
+            &mut svg,
+            format_args!(
+                "<g><title>n{node}: {delay:.1} ms over the tree{rdp}</title>\
              <circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"7\" fill=\"{colour}\" stroke=\"#fff\"/>\
              <text x=\"{tx:.1}\" y=\"{ty:.1}\" fill=\"#333\">n{node}</text></g>",
-            node = member.node,
-            delay = delays[row],
-            tx = x + 9.0,
-            ty = y + 4.0,
+                node = member.node,
+                delay = delays[row],
+                tx = x + 9.0,
+                ty = y + 4.0,
+            ),
         );
     }
     svg.push_str("</svg>");
@@ -65,11 +71,13 @@ fn rings(svg: &mut String, farthest: f64) {
     let mut delay = step;
     while delay <= farthest {
         let radius = RADIUS * delay / farthest;
-        let _ = write!(
+        put(
             svg,
-            "<circle r=\"{radius:.1}\" fill=\"none\" stroke=\"#e3e7ec\"/>\
+            format_args!(
+                "<circle r=\"{radius:.1}\" fill=\"none\" stroke=\"#e3e7ec\"/>\
              <text x=\"3\" y=\"{:.1}\" fill=\"#9aa5b1\">{delay:.0} ms</text>",
-            3.0 - radius
+                3.0 - radius
+            ),
         );
         delay += step;
     }

@@ -82,8 +82,15 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
     };
     write::all(args, &plan, &results)?;
-    let holds = results.outcomes.iter().all(|outcome| outcome.expect_failed.is_empty());
-    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let holds = results
+        .outcomes
+        .iter()
+        .all(|outcome| outcome.expect_failed.is_empty());
+    Ok(if holds {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// One seed a thread, as many threads as cores. Errors: of the first seed that cannot run.
@@ -97,15 +104,27 @@ fn sweep(plan: &Plan, args: &RunArgs) -> anyhow::Result<Results> {
             scope.spawn(|| {
                 while let Some((at, &seed)) = take(&next, seeds) {
                     let record = args.out.is_some() && at == 0;
-                    let result = one(plan, seed, Manner { encode: args.encode, record });
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
+                    let result = one(
+                        plan,
+                        seed,
+                        Manner {
+                            encode: args.encode,
+                            record,
+                        },
+                    );
+                    done.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((at, result));
                 }
             });
         }
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|&(at, _)| at);
-    let mut results = Results { outcomes: Vec::new(), trace: None };
+    let mut results = Results {
+        outcomes: Vec::new(),
+        trace: None,
+    };
     for (_, result) in done {
         let (outcome, trace) = result?;
         results.outcomes.push(outcome);
@@ -120,7 +139,10 @@ fn take<'a>(next: &AtomicUsize, seeds: &'a [u64]) -> Option<(usize, &'a u64)> {
 }
 
 fn one(plan: &Plan, seed: u64, manner: Manner) -> anyhow::Result<(Outcome, Option<Vec<u8>>)> {
-    #[expect(clippy::disallowed_methods, reason = "the wall time of a run is a figure of it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the wall time of a run is a figure of it"
+    )]
     let began = std::time::Instant::now();
     let (mut outcome, trace) = opus_sim::run(&plan.scenario, &plan.delays, seed, manner)?;
     outcome.wall_s = Some(began.elapsed().as_secs_f64());

@@ -1,8 +1,13 @@
 //! What a command tells the person before it: progress with the time passed, and the summary.
 
-use std::io::Write;
+use std::{fmt, io::Write};
 
 use tokio::time::Instant;
+
+/// Appends to a text.
+pub(crate) fn put(text: &mut String, what: fmt::Arguments<'_>) {
+    fmt::Write::write_fmt(text, what).expect("writing to memory cannot fail");
+}
 
 /// Lines on standard output.
 #[derive(Clone, Copy, Debug)]

@@ -63,7 +63,7 @@ pub(crate) async fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&args.dir)
         .with_context(|| format!("cannot make {}", args.dir.display()))?;
     let control = listen(&args.dir.join(CONTROL))?;
-    let mut lab = Lab::start(config(nodes, args)?).await?;
+    let mut lab = Lab::start(config(nodes, args)?)?;
     let mut sockets = Sockets {
         dir: args.dir.clone(),
         accepting: Vec::new(),
@@ -195,7 +195,7 @@ async fn carry_out(order: &str, lab: &mut Lab, sockets: &mut Sockets) -> anyhow:
         "kill" => bail!("n{node} is not running"),
         "restart" if lab.is_running(node) => bail!("n{node} is running"),
         "restart" => {
-            lab.restart(node).await?;
+            lab.restart(node)?;
             sockets.open(lab, node)
         }
         other => bail!("no order {other:?}; say kill nI or restart nI"),

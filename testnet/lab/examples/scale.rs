@@ -30,7 +30,7 @@ async fn measure(nodes: usize) -> anyhow::Result<()> {
     let before = rss_bytes()?;
     let wall = wall();
     let virtual_start = tokio::time::Instant::now();
-    let lab = Lab::start(LabConfig::wide_area(nodes, Seed::new(7))?).await?;
+    let lab = Lab::start(LabConfig::wide_area(nodes, Seed::new(7))?)?;
     let spec = ticker::spec()?;
     let alpha = Stretch::new(f64::from(spec.knob_milli()) / 1e3)?;
     let signed = SignedApp::sign(&spec, "main", &Seed::new(7).bytes())?;

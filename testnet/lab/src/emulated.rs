@@ -69,10 +69,10 @@ impl Wires {
     }
 
     fn node_at(&self, address: &Multiaddr) -> Option<usize> {
-        match address.iter().next()? {
-            Protocol::Memory(port) => usize::try_from(port.checked_sub(self.port_base)?).ok(),
-            _ => None,
-        }
+        let Protocol::Memory(port) = address.iter().next()? else {
+            return None;
+        };
+        usize::try_from(port.checked_sub(self.port_base)?).ok()
     }
 }
 

@@ -57,8 +57,8 @@ impl Drop for Running {
 }
 
 impl Lab {
-    /// Makes the network and starts all its nodes, in the current tokio runtime.
-    pub async fn start(config: LabConfig) -> Result<Self, LabError> {
+    /// Makes the network and starts all its nodes. Must be called in a tokio runtime.
+    pub fn start(config: LabConfig) -> Result<Self, LabError> {
         // The in-process transport's ports are the process's: labs must not collide.
         static BASE: AtomicU64 = AtomicU64::new(1);
         let base = BASE.fetch_add(1, Ordering::Relaxed) * PORTS;
@@ -73,12 +73,12 @@ impl Lab {
             nodes,
         };
         for node in 0..count {
-            lab.launch(node).await?;
+            lab.launch(node)?;
         }
         Ok(lab)
     }
 
-    async fn launch(&mut self, node: usize) -> Result<(), LabError> {
+    fn launch(&mut self, node: usize) -> Result<(), LabError> {
         let failed = |reason: String| LabError::Node { node, reason };
         let options = self.options(node);
         let slot = &mut self.nodes[node];
@@ -222,11 +222,11 @@ impl Lab {
     }
 
     /// Starts a killed node again, with its identity and the next boot count.
-    pub async fn restart(&mut self, node: usize) -> Result<(), LabError> {
+    pub fn restart(&mut self, node: usize) -> Result<(), LabError> {
         if self.is_running(node) {
             return Ok(());
         }
-        self.launch(node).await
+        self.launch(node)
     }
 }
 

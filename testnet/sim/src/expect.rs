@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::Outcome;
+use crate::outcome::{Figures, Outcome};
 
 /// Bounds; what is not given is not checked. Every scenario also expects that no invariant broke.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct Expect {
     pub probes_mean_max: Option<f64>,
     /// Most messages of the overlay that the mean node sent a second.
     pub overlay_messages_per_s_max: Option<f64>,
+    /// Most, of the bytes of frames sent by those of the frames given to sinks.
+    pub frame_overhead_max: Option<f64>,
     /// Most bytes of control messages that the mean node sent a second.
     pub control_bytes_per_s_max: Option<f64>,
 }
@@ -62,8 +64,31 @@ impl Expect {
                 got,
             });
         }
+        for (name, bound, value) in self.upper_bounds(figures) {
+            let Some(bound) = bound else { continue };
+            if value.is_none_or(|value| value.is_nan() || value > bound) {
+                failed.push(Failed::new(name, "at most", bound, value));
+            }
+        }
+        if let Some(least) = self.delivered
+            && figures
+                .delivered
+                .is_none_or(|share| share.is_nan() || share < least)
+        {
+            failed.push(Failed::new(
+                "delivered",
+                "at least",
+                least,
+                figures.delivered,
+            ));
+        }
+        failed
+    }
+
+    /// Name, greatest value if one is expected, value if there is one.
+    fn upper_bounds(&self, figures: &Figures) -> [(&'static str, Option<f64>, Option<f64>); 14] {
         let count = |value: usize| value as f64;
-        let at_most = [
+        [
             (
                 "violators_end",
                 self.violators_end.map(count),
@@ -105,30 +130,16 @@ impl Expect {
                 Some(figures.overlay_messages_per_s),
             ),
             (
+                "frame_overhead_max",
+                self.frame_overhead_max,
+                figures.frame_overhead,
+            ),
+            (
                 "control_bytes_per_s_max",
                 self.control_bytes_per_s_max,
                 Some(figures.control_bytes_per_s),
             ),
-        ];
-        for (name, bound, value) in at_most {
-            let Some(bound) = bound else { continue };
-            if value.is_none_or(|value| value.is_nan() || value > bound) {
-                failed.push(Failed::new(name, "at most", bound, value));
-            }
-        }
-        if let Some(least) = self.delivered
-            && figures
-                .delivered
-                .is_none_or(|share| share.is_nan() || share < least)
-        {
-            failed.push(Failed::new(
-                "delivered",
-                "at least",
-                least,
-                figures.delivered,
-            ));
-        }
-        failed
+        ]
     }
 }
 

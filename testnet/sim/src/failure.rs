@@ -50,3 +50,35 @@ impl fmt::Display for Failure {
         write!(f, "  again     {}", self.replay)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_all_that_is_needed_and_the_line_that_repeats_it() {
+        let failure = Failure {
+            test: "first-light".to_owned(),
+            seed: 81,
+            at: Time::from_millis(1_500),
+            node: 7,
+            sentence: "no sink is given a frame twice".to_owned(),
+            expected: "frame 3".to_owned(),
+            got: "frame 2".to_owned(),
+            recent: vec!["1.400000s received n2".to_owned()],
+            replay: "opus-testnet run FILE --seed 81".to_owned(),
+        };
+        let text = failure.to_string();
+        let first = "first-light, seed 81, at 1.500000s, node n7";
+        assert_eq!(text.lines().next(), Some(first));
+        for part in [
+            "given a frame twice",
+            "frame 3",
+            "frame 2",
+            "received n2",
+            "--seed 81",
+        ] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+    }
+}

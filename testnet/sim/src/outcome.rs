@@ -134,6 +134,9 @@ pub struct Figures {
     pub control_messages: u64,
     /// Bytes of frames sent, headers and copies included.
     pub frame_bytes: u64,
+    /// The same by the bytes of all frames given to sinks with a header each: copies to the dead,
+    /// resends, digests.
+    pub frame_overhead: Option<f64>,
 }
 
 impl Figures {
@@ -157,6 +160,7 @@ impl Figures {
             ("probes_mean", Some(self.probes_mean)),
             ("overlay_messages_per_s", Some(self.overlay_messages_per_s)),
             ("control_bytes_per_s", Some(self.control_bytes_per_s)),
+            ("frame_overhead", self.frame_overhead),
             ("connections_mean", Some(self.connections_mean)),
             ("connections_max", count(self.connections_max as u64)),
         ]

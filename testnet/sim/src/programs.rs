@@ -31,7 +31,7 @@ pub(crate) struct Programs {
     app: AppRef,
     signed: Vec<u8>,
     complete: bool,
-    payload: usize,
+    pub(crate) payload: usize,
     pub(crate) overlay: OverlayId,
     /// Numbers of attachments given out.
     atts: u32,

@@ -73,6 +73,7 @@ pub struct Scenario {
     #[serde(default = "contacts")]
     pub contacts: usize,
     /// The application.
+    #[serde(default)]
     pub app: App,
     /// What goes wrong.
     #[serde(default)]

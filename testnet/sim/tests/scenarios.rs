@@ -19,17 +19,14 @@ fn run(name: &str) -> Outcome {
     };
     let run = opus_sim::run(&scenario, &Delays::Generated, seed, manner);
     let (outcome, _) = run.expect("generated topologies fit");
-    let broken: String = outcome
-        .broken
-        .iter()
-        .map(|failure| format!("{failure}\n\n"))
-        .collect();
+    let broken: Vec<String> = outcome.broken.iter().map(ToString::to_string).collect();
+    let broken = broken.join("\n\n");
     let Outcome {
         failed, figures, ..
     } = &outcome;
     assert!(
         failed.is_empty(),
-        "{broken}{name}, seed {seed}: {failed:#?}\n{figures:#?}"
+        "{broken}\n{name}, seed {seed}: {failed:#?}\n{figures:#?}"
     );
     outcome
 }
@@ -58,4 +55,13 @@ fn fail() {
 #[test]
 fn cut_and_heal() {
     run("cut-and-heal");
+}
+
+#[test]
+fn cut_beyond_hold() {
+    let outcome = run("cut-beyond-hold");
+    assert!(
+        outcome.figures.gaps_told > 0,
+        "the cut is longer than the hold"
+    );
 }

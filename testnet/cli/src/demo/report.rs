@@ -1,11 +1,9 @@
 //! The demo's summary and its HTML report.
 
-use std::fmt::Write;
-
 use opus_lab::TreeReport;
 
 use super::Figures;
-use crate::picture;
+use crate::{picture, say::put};
 
 /// One line about a tree.
 pub(super) fn tree_line(tree: &TreeReport) -> String {
@@ -73,7 +71,7 @@ fn rows(figures: &Figures) -> Vec<(&'static str, String)> {
 pub(super) fn summary(figures: &Figures) -> String {
     let mut text = String::new();
     for (label, value) in rows(figures) {
-        let _ = write!(text, "\n{label:>20}  {value}");
+        put(&mut text, format_args!("\n{label:>20}  {value}"));
     }
     text.push('\n');
     text
@@ -83,7 +81,10 @@ pub(super) fn summary(figures: &Figures) -> String {
 pub(super) fn html(figures: &Figures) -> String {
     let mut table = String::new();
     for (label, value) in rows(figures) {
-        let _ = write!(table, "<tr><th>{label}</th><td>{value}</td></tr>");
+        put(
+            &mut table,
+            format_args!("<tr><th>{label}</th><td>{value}</td></tr>"),
+        );
     }
     let mut receivers = String::new();
     for outcome in &figures.outcomes {
@@ -93,10 +94,12 @@ pub(super) fn html(figures: &Figures) -> String {
             None => "NOT WHOLE".to_owned(),
         };
         let seen = &outcome.followed;
-        let _ = write!(
-            receivers,
-            "<tr><td>n{}</td><td>{}</td><td>{}</td><td>{}</td><td>{verdict}</td></tr>",
-            outcome.node, seen.ticks, seen.missing, seen.duplicates
+        put(
+            &mut receivers,
+            format_args!(
+                "<tr><td>n{}</td><td>{}</td><td>{}</td><td>{}</td><td>{verdict}</td></tr>",
+                outcome.node, seen.ticks, seen.missing, seen.duplicates
+            ),
         );
     }
     format!(

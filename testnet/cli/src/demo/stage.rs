@@ -41,7 +41,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) async fn set(nodes: usize, seed: u64) -> anyhow::Result<Self> {
+    pub(super) fn set(nodes: usize, seed: u64) -> anyhow::Result<Self> {
         let seed = Seed::new(seed);
         let parameters = Parameters {
             world_ms: WORLD_MS,
@@ -53,7 +53,7 @@ impl Stage {
         let topology = Topology::of_transit_stub(network, nodes, seed.derive("places", 0))?;
         let mut config = LabConfig::new(topology, seed);
         config.machines.relay.hold = HOLD;
-        let lab = Lab::start(config).await?;
+        let lab = Lab::start(config)?;
         let alpha = Stretch::new(f64::from(ticker::spec()?.knob_milli()) / 1e3)?;
         Ok(Self {
             lab,
@@ -133,17 +133,17 @@ impl Stage {
         }
     }
 
-    /// The node, neither source nor leaf, with the most children.
-    pub(super) fn busiest_inner(&self, tree: &TreeReport) -> Option<usize> {
-        let children = tree.tree.children();
-        let inner = (1..children.len()).filter(|&row| !children[row].is_empty());
-        let busiest = inner.max_by_key(|&row| children[row].len());
-        busiest.map(|row| tree.members[row].node)
-    }
-
     pub(super) async fn kill(&mut self, node: usize) {
         self.lab.kill(node).await;
     }
+}
+
+/// The node, neither source nor leaf, with the most children.
+pub(super) fn busiest_inner(tree: &TreeReport) -> Option<usize> {
+    let children = tree.tree.children();
+    let inner = (1..children.len()).filter(|&row| !children[row].is_empty());
+    let busiest = inner.max_by_key(|&row| children[row].len());
+    busiest.map(|row| tree.members[row].node)
 }
 
 /// The publishing program.

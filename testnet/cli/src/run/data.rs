@@ -32,7 +32,11 @@ pub(super) fn plan(args: &RunArgs) -> anyhow::Result<Plan> {
     let delays = match &scenario.topology {
         Topology::TransitStub => Delays::Generated,
         Topology::Matrix(file) => {
-            let file = if args.matrix.is_some() { file.into() } else { find(beside, file)? };
+            let file = if args.matrix.is_some() {
+                file.into()
+            } else {
+                find(beside, file)?
+            };
             let matrix = Matrix::parse(&read(&file)?);
             Delays::Matrix(matrix.with_context(|| format!("{} is no matrix", file.display()))?)
         }
@@ -63,7 +67,9 @@ fn read(file: &Path) -> anyhow::Result<String> {
 /// Largest resident memory of this process; `None` where the system does not say.
 pub(super) fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1_024)
 }

@@ -46,14 +46,29 @@ pub(super) fn html(plan: &Plan, outcomes: &[Outcome]) -> String {
             Some(tree) => html.push_str(&picture::tree(&tree, None)),
             None => html.push_str("<p>The root has no members.</p>"),
         }
-        push(&mut html, &format!("<p>Seed {seed}. The radius is the delay over the tree.</p>"));
+        push(
+            &mut html,
+            &format!("<p>Seed {seed}. The radius is the delay over the tree.</p>"),
+        );
         html.push_str("<h2>Over time</h2>");
-        chart(&mut html, "cost of the tree, ms", &first.history, |row| row.cost);
-        chart(&mut html, "members without a way to the root", &first.history, |row| {
-            row.unattached as f64
+        chart(&mut html, "cost of the tree, ms", &first.history, |row| {
+            row.cost
         });
-        chart(&mut html, "members over the bound", &first.history, |row| row.violators as f64);
-        chart(&mut html, "largest relative delay penalty", &first.history, |row| row.max_rdp);
+        chart(
+            &mut html,
+            "members without a way to the root",
+            &first.history,
+            |row| row.unattached as f64,
+        );
+        chart(&mut html, "members over the bound", &first.history, |row| {
+            row.violators as f64
+        });
+        chart(
+            &mut html,
+            "largest relative delay penalty",
+            &first.history,
+            |row| row.max_rdp,
+        );
     }
     broken(&mut html, outcomes);
     html.push_str("</html>\n");
@@ -65,7 +80,10 @@ fn push(html: &mut String, text: &str) {
 }
 
 fn verdict(html: &mut String, outcomes: &[Outcome]) {
-    let failed = outcomes.iter().filter(|outcome| !outcome.expect_failed.is_empty()).count();
+    let failed = outcomes
+        .iter()
+        .filter(|outcome| !outcome.expect_failed.is_empty())
+        .count();
     if failed == 0 {
         html.push_str("<p><b>All that the scenario expects holds, for every seed.</b></p>");
         return;
@@ -97,8 +115,16 @@ fn verdict(html: &mut String, outcomes: &[Outcome]) {
 
 fn figures(html: &mut String, outcomes: &[Outcome]) {
     html.push_str("<h2>Figures</h2><table><tr><th>figure<th>median<th>worst");
-    for Spread { name, median, worst } in spreads(outcomes) {
-        push(html, &format!("<tr><td>{name}<td>{median:.4}<td>{worst:.4}"));
+    for Spread {
+        name,
+        median,
+        worst,
+    } in spreads(outcomes)
+    {
+        push(
+            html,
+            &format!("<tr><td>{name}<td>{median:.4}<td>{worst:.4}"),
+        );
     }
     html.push_str("</table>");
 }
@@ -112,14 +138,22 @@ fn tree(plan: &Plan, outcome: &Outcome) -> Option<TreeReport> {
         .enumerate()
         .map(|(node, &parent)| {
             let member = parent.is_some() || node == outcome.root;
-            member.then(|| Claim { parent, ..Claim::default() })
+            member.then(|| Claim {
+                parent,
+                ..Claim::default()
+            })
         })
         .collect();
     let reached = |&node: &usize| chain(&claims, node, outcome.root).is_some();
-    let rest = (0..outcome.nodes).filter(|&node| node != outcome.root).filter(reached);
+    let rest = (0..outcome.nodes)
+        .filter(|&node| node != outcome.root)
+        .filter(reached);
     let nodes: Vec<usize> = std::iter::once(outcome.root).chain(rest).collect();
     let row = |node: usize| nodes.iter().position(|&other| other == node);
-    let parents = nodes.iter().map(|&node| outcome.parent[node].and_then(row)).collect();
+    let parents = nodes
+        .iter()
+        .map(|&node| outcome.parent[node].and_then(row))
+        .collect();
     let tree = Tree::new(parents).ok()?;
     let matrix = topology.to_matrix().ok()?.restricted_to(&nodes).ok()?;
     let view = |&node: &usize| TreeView {
@@ -163,18 +197,26 @@ fn chart(html: &mut String, title: &str, history: &[Row], value: impl Fn(&Row) -
 }
 
 fn broken(html: &mut String, outcomes: &[Outcome]) {
-    let failures: Vec<_> = outcomes.iter().flat_map(|outcome| &outcome.broken).collect();
+    let failures: Vec<_> = outcomes
+        .iter()
+        .flat_map(|outcome| &outcome.broken)
+        .collect();
     if failures.is_empty() {
         return;
     }
     html.push_str("<h2>Broken invariants</h2>");
     for failure in failures {
-        push(html, &format!("<pre>{}</pre>", escaped(&failure.to_string())));
+        push(
+            html,
+            &format!("<pre>{}</pre>", escaped(&failure.to_string())),
+        );
     }
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -200,7 +242,9 @@ mod tests {
             delivered: 0,
         };
         let mut html = String::new();
-        chart(&mut html, "cost", &[row(5, 10.0), row(10, 5.0)], |row| row.cost);
+        chart(&mut html, "cost", &[row(5, 10.0), row(10, 5.0)], |row| {
+            row.cost
+        });
         assert!(html.contains("points=\"260.0,0.0 520.0,60.0 \""), "{html}");
     }
 }

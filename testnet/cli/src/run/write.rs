@@ -73,7 +73,10 @@ fn object(results: &Results) -> anyhow::Result<String> {
 }
 
 fn failed_names(runs: &[Outcome]) -> Vec<&'static str> {
-    let mut names: Vec<_> = runs.iter().flat_map(|run| run.expect_failed.clone()).collect();
+    let mut names: Vec<_> = runs
+        .iter()
+        .flat_map(|run| run.expect_failed.clone())
+        .collect();
     names.sort_unstable();
     names.dedup();
     names
@@ -83,8 +86,14 @@ fn folder_of(folder: &Path, plan: &Plan, results: &Results) -> anyhow::Result<()
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     put(&folder.join("result.json"), object(results)?.as_bytes())?;
-    put(&folder.join("history.csv"), history(&results.outcomes).as_bytes())?;
-    put(&folder.join("report.html"), report::html(plan, &results.outcomes).as_bytes())?;
+    put(
+        &folder.join("history.csv"),
+        history(&results.outcomes).as_bytes(),
+    )?;
+    put(
+        &folder.join("report.html"),
+        report::html(plan, &results.outcomes).as_bytes(),
+    )?;
     if let Some(trace) = &results.trace {
         put(&folder.join("trace.cbor"), trace)?;
     }
@@ -132,7 +141,8 @@ fn matrix(file: &Path, plan: &Plan) -> anyhow::Result<()> {
             .collect();
         writeln!(out, "{}", row.join(" "))?;
     }
-    out.flush().with_context(|| format!("cannot write {}", file.display()))
+    out.flush()
+        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn summary(plan: &Plan, results: &Results) -> String {
@@ -150,7 +160,11 @@ fn summary(plan: &Plan, results: &Results) -> String {
             outcome.trace_hash.get(..12).unwrap_or_default()
         );
         line.expect("writing into a string cannot fail");
-        text.push_str(if outcome.expect_failed.is_empty() { "  ok\n" } else { "  FAILED\n" });
+        text.push_str(if outcome.expect_failed.is_empty() {
+            "  ok\n"
+        } else {
+            "  FAILED\n"
+        });
         for failed in &outcome.failed {
             let (name, expected, got) = (failed.name, &failed.expected, &failed.got);
             let line = writeln!(text, "    {name}: expected {expected}, got {got}");
@@ -159,7 +173,12 @@ fn summary(plan: &Plan, results: &Results) -> String {
     }
     let line = writeln!(text, "  {:<28}{:>14}{:>14}", "figure", "median", "worst");
     line.expect("writing into a string cannot fail");
-    for Spread { name, median, worst } in spreads(&results.outcomes) {
+    for Spread {
+        name,
+        median,
+        worst,
+    } in spreads(&results.outcomes)
+    {
         let line = writeln!(text, "  {name:<28}{median:>14.4}{worst:>14.4}");
         line.expect("writing into a string cannot fail");
     }

@@ -14,31 +14,31 @@ use opus_site::spec::SignedApp;
 use tokio::task::JoinHandle;
 
 /// What timer steps of 1 ms a hop add to an emulated round trip.
-pub const SLACK_MS: f64 = 3.0;
+pub(crate) const SLACK_MS: f64 = 3.0;
 
 /// A lab with one application.
-pub struct Party {
-    pub lab: Lab,
-    pub seed: u64,
-    pub app: String,
-    pub overlay: OverlayId,
-    pub alpha: Stretch,
+pub(crate) struct Party {
+    pub(crate) lab: Lab,
+    pub(crate) seed: u64,
+    pub(crate) app: String,
+    pub(crate) overlay: OverlayId,
+    pub(crate) alpha: Stretch,
 }
 
 /// The seed of a test; printed when it fails, since the test's panic message carries it.
-pub fn seed(default: u64) -> u64 {
+pub(crate) fn seed(default: u64) -> u64 {
     test_seed(default)
 }
 
 impl Party {
     /// `nodes` on a generated wide-area network; the ticker is deployed on node 0.
-    pub async fn start(nodes: usize, seed: u64) -> Self {
+    pub(crate) async fn start(nodes: usize, seed: u64) -> Self {
         let config = LabConfig::wide_area(nodes, Seed::new(seed)).unwrap();
         Self::with(config, seed).await
     }
 
-    pub async fn with(config: LabConfig, seed: u64) -> Self {
-        let lab = Lab::start(config).await.unwrap();
+    pub(crate) async fn with(config: LabConfig, seed: u64) -> Self {
+        let lab = Lab::start(config).unwrap();
         let owner = Seed::new(seed).derive("owner", 0).bytes();
         let spec = ticker::spec().unwrap();
         let alpha = Stretch::new(f64::from(spec.knob_milli()) / 1e3).unwrap();
@@ -59,14 +59,14 @@ impl Party {
         }
     }
 
-    pub async fn source(&self) -> Attachment {
+    pub(crate) async fn source(&self) -> Attachment {
         attach(&client(&self.lab, 0).await, &self.app, As::Source)
             .await
             .unwrap()
     }
 
     /// A follower on `node`, in a task of its own.
-    pub async fn follow(&self, node: usize) -> JoinHandle<Result<Followed, CallError>> {
+    pub(crate) async fn follow(&self, node: usize) -> JoinHandle<Result<Followed, CallError>> {
         let client = client(&self.lab, node).await;
         let app = self.app.clone();
         tokio::spawn(async move {
@@ -77,7 +77,7 @@ impl Party {
 
     /// Waits until all running nodes are attached and within the bound; at most `limit` of
     /// virtual time.
-    pub async fn at_rest(&self, limit: Duration) -> TreeReport {
+    pub(crate) async fn at_rest(&self, limit: Duration) -> TreeReport {
         let members = (0..self.lab.len())
             .filter(|&node| self.lab.is_running(node))
             .count();
@@ -85,7 +85,7 @@ impl Party {
     }
 
     /// The same for an overlay of `members`.
-    pub async fn at_rest_of(&self, members: usize, limit: Duration) -> TreeReport {
+    pub(crate) async fn at_rest_of(&self, members: usize, limit: Duration) -> TreeReport {
         let mut seen = String::new();
         for _ in 0..limit.as_millis() / 500 {
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -126,14 +126,14 @@ impl Party {
     }
 }
 
-pub async fn client(lab: &Lab, node: usize) -> Client {
+pub(crate) async fn client(lab: &Lab, node: usize) -> Client {
     Client::over(lab.dial_ipc(node).unwrap(), "test")
         .await
         .unwrap()
 }
 
 /// Attaches as soon as the spec has reached the node.
-pub async fn attach(client: &Client, app: &str, role: As) -> Result<Attachment, CallError> {
+pub(crate) async fn attach(client: &Client, app: &str, role: As) -> Result<Attachment, CallError> {
     loop {
         match ticker::attach(client, app, role).await {
             Err(error) if error.fault().is_some_and(|fault| fault.retry_ms.is_some()) => {
@@ -145,7 +145,7 @@ pub async fn attach(client: &Client, app: &str, role: As) -> Result<Attachment, 
 }
 
 /// Waits until the source has been told of `count` joined sinks.
-pub async fn joined(source: &Attachment, count: usize) {
+pub(crate) async fn joined(source: &Attachment, count: usize) {
     let mut members = source.members().await.unwrap();
     let mut joined = std::collections::BTreeSet::new();
     while joined.len() < count {

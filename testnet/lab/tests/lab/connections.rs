@@ -15,7 +15,7 @@ async fn with_kademlia_the_connections_stay_bounded_and_the_network_connected() 
     let mut config = LabConfig::wide_area(nodes, Seed::new(seed)).unwrap();
     config.kademlia = true;
     let kept_max = config.mesh.mesh_max;
-    let lab = Lab::start(config).await.unwrap();
+    let lab = Lab::start(config).unwrap();
     // Long enough for Kademlia's periodic bootstrap (5 minutes) and for idle ones to close.
     tokio::time::sleep(Duration::from_secs(330)).await;
     let mut ends = 0;

@@ -1,5 +1,11 @@
 //! The lab's tests: real swarms, Noise, yamux, IPC over emulated links, in virtual time.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panic"
+)]
+
 mod common;
 mod complete;
 mod connections;

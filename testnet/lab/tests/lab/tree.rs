@@ -44,7 +44,7 @@ async fn the_tree_heals_when_an_inner_node_dies_and_takes_a_restarted_one_back()
     party.lab.kill(victim).await;
     let healed = party.at_rest(Duration::from_secs(60)).await;
     assert!(healed.members.iter().all(|member| member.node != victim));
-    party.lab.restart(victim).await.unwrap();
+    party.lab.restart(victim).unwrap();
     followers.push(party.follow(victim).await);
     let whole = party.at_rest(Duration::from_secs(60)).await;
     assert_eq!(whole.members.len(), 30);

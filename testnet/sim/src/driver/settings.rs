@@ -66,6 +66,8 @@ pub struct Counts {
     pub penalties: u64,
     /// Messages that did not decode.
     pub malformed: u64,
+    /// Writes of frames that the receiver refused.
+    pub refused: u64,
 }
 
 /// What one node sent.

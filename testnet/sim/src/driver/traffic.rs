@@ -226,6 +226,20 @@ impl<H: Host> Driver<H> {
         }
     }
 
+    /// Honest nodes are refused by nobody, unless datagrams were lost: then the ends of an edge may
+    /// disagree on it for longer than the frames' grace.
+    fn on_refused(&mut self, to: usize, from: NodeId) {
+        self.counts.refused += 1;
+        if self.options.transport == Transport::Streams {
+            let sender = self.index_of(from).unwrap_or(to);
+            self.defect(
+                sender,
+                "a peer's frames are lawful",
+                format!("refused by n{to}"),
+            );
+        }
+    }
+
     /// Decodes what `from` sent. A receiver clamps only what no honest node says.
     fn read(&mut self, from: usize, bytes: &[u8]) -> Option<H::Message> {
         let sentence = "every message decodes to what was sent";
@@ -262,12 +276,7 @@ impl<H: Host> Driver<H> {
                 return;
             };
             if !host.received(now, from, frame) {
-                let sender = self.index_of(from).unwrap_or(to);
-                self.defect(
-                    sender,
-                    "a peer's frames are lawful",
-                    format!("refused by n{to}"),
-                );
+                self.on_refused(to, from);
                 return;
             }
         }

@@ -17,6 +17,9 @@ use crate::{
 /// Checks a tick: a row of the history every five seconds, as often as a member ticks at rest.
 const CHECKS_PER_TICK: u32 = 5;
 
+/// Bytes before a frame's payload, its length field included.
+const HEADER_BYTES: usize = 64;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Measure {
@@ -243,6 +246,10 @@ impl Measure {
             connections_max: degrees().max().unwrap_or(0),
             control_messages: counts.messages,
             frame_bytes: counts.frame_bytes,
+            frame_overhead: (programs.given() > 0).then(|| {
+                let least = programs.given() * (programs.payload + HEADER_BYTES) as u64;
+                counts.frame_bytes as f64 / least as f64
+            }),
         }
     }
 }
