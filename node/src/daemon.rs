@@ -1,6 +1,6 @@
 //! The process `opus-node run`: files, socket, log, signals around one [`runtime`](crate::runtime).
 //!
-//! Order of a start: log, data directory and its lock, identity, boot count, socket, network. The
+//! Order of a start: log, signals, data directory and its lock, identity, boot count, socket, network. The
 //! socket answers before the network has found anybody. The first SIGTERM or Ctrl-C drains: clients
 //! get GOAWAY, overlays are left with their children handed over, anchors are saved; a second one
 //! ends the process at once. `kill -9` at any moment leaves files that the next start reads.
@@ -80,6 +80,8 @@ pub enum RunError {
 
 /// Runs a node until it is told to end. The log must have been started.
 pub async fn run(config: Config, log: Option<Arc<dyn LogControl>>) -> Result<ExitCode, RunError> {
+    // Before the socket can be seen: who sees it may tell the node to end.
+    let mut signals = Signals::new()?;
     let dir = StateDir::open(&config.data_dir)?;
     let bound = bind::bind(dir.path(), &config.socket, Audience::User)?;
     let (identity, fresh) = Identity::load_or_create(&dir.path().join(identity::FILE))?;
@@ -112,7 +114,6 @@ pub async fn run(config: Config, log: Option<Arc<dyn LogControl>>) -> Result<Exi
     });
     let node = tokio::spawn(runtime.run());
     say_start(&config, &identity, fresh);
-    let mut signals = Signals::new()?;
     let mut save = tokio::time::interval(ANCHORS_INTERVAL);
     loop {
         tokio::select! {

@@ -215,11 +215,15 @@ impl Sink {
         }
     }
 
-    /// Everything is on the disk when this returns.
+    /// Everything is on the disk when this returns; a pipe or terminal has none.
     fn finish(&mut self, output: &mut Output) -> Result<(), Failure> {
         match self {
             Self::File { file, path, .. } => {
-                let synced = file.flush().and_then(|()| file.get_ref().sync_all());
+                let flushed = file.flush().and_then(|()| file.get_ref().metadata());
+                let synced = flushed.and_then(|metadata| match metadata.is_file() {
+                    true => file.get_ref().sync_all(),
+                    false => Ok(()),
+                });
                 synced.map_err(|error| unwritable(path, &error))
             }
             Self::Output { .. } => Ok(output.flush()?),

@@ -1,5 +1,7 @@
 //! The log of the process, and how its filter changes while it runs.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::{
     EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
@@ -31,7 +33,8 @@ pub fn start_log(log: &Log) -> Result<FilterHandle, String> {
         .map_err(|error| format!("log filter {:?}: {error}", log.filter))?;
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let started = match log.format {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
         LogFormat::Json => registry.with(lines.json()).try_init(),
