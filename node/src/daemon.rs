@@ -68,6 +68,9 @@ pub enum RunError {
         /// Why.
         why: String,
     },
+    /// The node's loop ended by itself: a defect.
+    #[error("the node's loop ended by itself ({0}); please report what the log says before this")]
+    Ended(String),
     /// The system.
     #[error("cannot {action}: {error}")]
     System {
@@ -112,17 +115,27 @@ pub async fn run(config: Config, log: Option<Arc<dyn LogControl>>) -> Result<Exi
     let acceptor = tokio::spawn(async move {
         accepting.accept(listener, Roles::of_this_machine()).await;
     });
-    let node = tokio::spawn(runtime.run());
+    let mut node = tokio::spawn(runtime.run());
     say_start(&config, &identity, fresh);
     let mut save = tokio::time::interval(ANCHORS_INTERVAL);
+    let mut limit = config.drain;
     loop {
         tokio::select! {
             () = signals.next() => break,
-            _ = stop_asked.wait_for(|asked| *asked) => break,
+            asked = stop_asked.wait_for(Option::is_some) => {
+                if let Some(asked) = asked.ok().and_then(|asked| *asked) {
+                    limit = limit.min(asked);
+                }
+                break;
+            }
+            ended = &mut node => {
+                let why = ended.err().map_or_else(|| "no handle left".to_owned(), |e| e.to_string());
+                return Err(RunError::Ended(why));
+            }
             _ = save.tick() => save_anchors(&handle, &dir).await,
         }
     }
-    let drained = drain(&handle, &server, &dir, config.drain);
+    let drained = drain(&handle, &server, &dir, limit);
     tokio::select! {
         () = drained => {}
         () = signals.next() => tracing::warn!("a second signal: ending at once"),
@@ -169,7 +182,7 @@ fn build(
     let (connections, relay_client) =
         transport::real(&keypair, psk, config.relay_client, guard.clone())?;
     let mut options = net_options(config);
-    options.bootstrap.extend(anchors.iter().cloned());
+    options.known = anchors.to_vec();
     let parts = Parts {
         keypair,
         transport: connections,
@@ -240,13 +253,12 @@ fn say_start(config: &Config, identity: &Identity, fresh: bool) {
     let file = config.data_dir.join(identity::FILE);
     let limits = &config.limits;
     let lines = format!(
-        "  identity  {}  ({age}{})\n  limits    {}: {} connections, {} MiB\n\
+        "  identity  {}  ({age}{})\n  limits    {}: {} connections\n\
            \x20 network   {}\n  ready     {}\n",
         identity.peer(),
         file.display(),
         config.profile,
         limits.connections,
-        limits.memory_bytes >> 20,
         config.network,
         config.socket.display(),
     );

@@ -143,8 +143,13 @@ impl Data {
 
     /// Gives the core a command of the site manager.
     pub fn command(&self, command: Command) {
+        let ends = matches!(command, Command::SourceGone { .. } | Command::Close { .. });
         self.lock().note(&command);
         self.mutate(|forward, now| forward.command(now, command));
+        if ends {
+            // Senders that wait for room learn that there is none to come.
+            self.moved.notify_waiters();
+        }
     }
 
     /// Waits for the next event of the core.

@@ -13,11 +13,12 @@ mod members;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use opus_core::Time;
 use opus_ipc::{
-    message::{Code, Empty, Fault},
+    message::{Check, Code, Empty, Fault},
     serve::{Conn, Notice, Request, Service},
 };
 use tokio::sync::watch;
@@ -40,7 +41,10 @@ struct Inner {
     facts: Facts,
     attachments: Mutex<BTreeMap<u64, Attachment>>,
     slow: Mutex<VecDeque<(Time, String)>>,
-    stop: watch::Sender<bool>,
+    /// What was last found of the disk, and when.
+    disk: Mutex<Option<(Time, Check)>>,
+    /// Set once a client asked the node to drain and end: within this time.
+    stop: watch::Sender<Option<Duration>>,
 }
 
 impl NodeService {
@@ -51,12 +55,13 @@ impl NodeService {
             facts,
             attachments: Mutex::new(BTreeMap::new()),
             slow: Mutex::new(VecDeque::new()),
-            stop: watch::channel(false).0,
+            disk: Mutex::new(None),
+            stop: watch::channel(None).0,
         }))
     }
 
-    /// Turns true when a client asked the node to drain and end.
-    pub fn stop_asked(&self) -> watch::Receiver<bool> {
+    /// Is set when a client asked the node to drain and end, to the time that this may take.
+    pub fn stop_asked(&self) -> watch::Receiver<Option<Duration>> {
         self.0.stop.subscribe()
     }
 }
@@ -110,8 +115,9 @@ impl Inner {
             Request::NodePeers(_, reply) => reply.end(self.peers().await),
             Request::NodeEvents(params, sink) => self.events(&params, sink).await,
             Request::NodeDoctor(_, reply) => reply.end(self.doctor().await.map_err(Fault::from)),
-            Request::NodeDrain(_, reply) => {
-                self.stop.send_replace(true);
+            Request::NodeDrain(params, reply) => {
+                let limit = params.ms.map_or(Duration::MAX, Duration::from_millis);
+                self.stop.send_replace(Some(limit));
                 reply.ok(&Empty {});
             }
             Request::NodeLogSet(params, reply) => reply.end(self.log_set(&params)),

@@ -188,6 +188,9 @@ pub enum Refusal {
     /// Its owner ended the application.
     #[error("application {0} is retired by its owner")]
     Retired(String),
+    /// It ended before it began.
+    #[error("the attachment ended before it began: {0}")]
+    Ended(String),
     /// This node is about to stop.
     #[error("this node is draining; attach to another one")]
     Draining,

@@ -135,10 +135,10 @@ async fn send_all(attachment: &Attachment, input: Input) -> Result<Summary, Fail
         };
         let (count, bytes) = (batch.len(), batch.iter().map(Bytes::len).sum::<usize>());
         let sent = attachment.send(batch, is_last).await?;
-        assert!(
-            sent.n == count as u64,
-            "without `now` a batch is taken whole"
-        );
+        if sent.n != count as u64 {
+            let why = format!("the node took {} of {count} frames of a batch", sent.n);
+            return Err(Failure::new(Exit::Failed, why));
+        }
         summary.frames += sent.n;
         summary.bytes += bytes as u64;
         summary.first = summary.first.or(Some(sent.seq));

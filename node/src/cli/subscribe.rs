@@ -72,7 +72,8 @@ pub(super) async fn subscribe(
     sink.finish(output)?;
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     sum_up(&attachment.attached().app, &tally, ms, args, output)?;
-    let damaged = args.out.is_some() && tally.missing > 0;
+    // A file is one stream from its start: a source that began anew sent it, or part of it, twice.
+    let damaged = args.out.is_some() && (tally.missing > 0 || tally.restarts > 0);
     Ok(if damaged { Exit::Failed } else { Exit::Done })
 }
 
@@ -110,10 +111,12 @@ fn sum_up(
         bytes,
         gaps,
         missing,
+        restarts,
         ..
     } = *tally;
     let document = json!({
         "app": app, "frames": frames, "bytes": bytes, "gaps": gaps, "missing": missing,
+        "restarts": restarts,
         "seq": tally.first, "last_seq": tally.last.map(|(_, seq)| seq), "ended": tally.ended,
         "ms": ms,
     });
@@ -141,6 +144,7 @@ struct Tally {
     bytes: u64,
     gaps: u64,
     missing: u64,
+    restarts: u64,
     first: Option<u64>,
     last: Option<(NodeId, u64)>,
     ended: bool,
@@ -159,7 +163,10 @@ impl Tally {
                     words.push(format!("gap: {skipped} frames before {}", frame.seq));
                 }
             }
-            Some(_) => words.push(format!("the source began anew at {}", frame.seq)),
+            Some(_) => {
+                self.restarts += 1;
+                words.push(format!("the source began anew at {}", frame.seq));
+            }
             None => self.first = Some(frame.seq),
         }
         self.last = Some((frame.src, frame.seq));

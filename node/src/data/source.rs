@@ -62,6 +62,10 @@ impl Data {
                 Err(Refused::TooLarge) => return Err(SendError::TooLarge),
             }
             if taken.n == payloads.len() || at_once {
+                if taken.n == 0 {
+                    let sent = self.lock().sent.get(&(overlay, flow)).copied();
+                    taken.seq = sent.map_or(0, |last| last + 1);
+                }
                 return Ok(taken);
             }
             moved.await;

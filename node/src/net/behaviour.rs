@@ -3,8 +3,8 @@
 use std::{num::NonZeroUsize, time::Duration};
 
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, allow_block_list, autonat, connection_limits, dcutr,
-    identify, identity, kad, mdns, ping, relay,
+    Multiaddr, PeerId, StreamProtocol, autonat, connection_limits, dcutr, identify, identity, kad,
+    mdns, ping, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
     upnp,
 };
@@ -14,7 +14,7 @@ use opus_probe::Probe;
 use opus_site::Site;
 use opus_swarm::{Clock, frames};
 
-use super::{book::Book, limits, peers, peers::MeshConfig, transport::Guard};
+use super::{addr::peer_of, book::Book, limits, peers, peers::MeshConfig, transport::Guard};
 use crate::data::Data;
 
 /// Everything one node speaks. Field order is poll order, and limits deny before others see a
@@ -24,7 +24,6 @@ pub struct Behaviour {
     limits: connection_limits::Behaviour,
     /// Limits per address block, and the operator's lists.
     pub addresses: limits::Behaviour,
-    blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     /// Address book and mesh.
     pub peers: peers::Behaviour,
     identify: identify::Behaviour,
@@ -60,6 +59,8 @@ pub struct NetOptions {
     pub listen: Vec<Multiaddr>,
     /// What the operator wrote.
     pub bootstrap: Vec<Multiaddr>,
+    /// Whom this node knew in its last life, each ending in `/p2p/ID`: told, not written.
+    pub known: Vec<Multiaddr>,
     /// Neighbours.
     pub mesh: MeshConfig,
     /// Established connections at most.
@@ -97,6 +98,7 @@ impl NetOptions {
             network: "main".to_owned(),
             listen: Vec::new(),
             bootstrap: Vec::new(),
+            known: Vec::new(),
             mesh: MeshConfig::default(),
             connections_max: 50,
             address_limits: limits::AddressLimits::default(),
@@ -160,13 +162,17 @@ impl Behaviour {
     ) -> Self {
         let me = keypair.public().to_peer_id();
         let rng = |purpose| seed.derive(purpose, 0).rng();
-        let book = Book::new(me, guard.policy());
+        let mut book = Book::new(me, guard.policy());
+        for address in &options.known {
+            if let Some(peer) = peer_of(address) {
+                book.learn(clock.now(), peer, address.clone());
+            }
+        }
         let local = opus_swarm::node_id(&me).unwrap_or(opus_core::NodeId([0; 32]));
         let swarm = opus_swarm::Config::new(local);
         Self {
             limits: connection_limits::Behaviour::new(connection_limits_of(options)),
             addresses: limits::Behaviour::new(options.address_limits, options.lists.clone(), clock),
-            blocked: allow_block_list::Behaviour::default(),
             peers: peers::Behaviour::new(
                 book,
                 &options.bootstrap,
@@ -209,11 +215,6 @@ impl Behaviour {
             site: opus_swarm::Behaviour::new(machines.site, clock, swarm),
             frames: frames::Behaviour::new(machines.data, local),
         }
-    }
-
-    /// Never speaks to `peer` again in this life of the node; closes what is open.
-    pub fn block(&mut self, peer: PeerId) {
-        self.blocked.block_peer(peer);
     }
 }
 

@@ -110,6 +110,10 @@ impl Core {
             } => self.on_attached(att, app, overlay, spec),
             Event::Refused { id, reason } => self.on_refused(id, reason),
             Event::Ended { att, why } => {
+                if let Some((_, reply)) = self.attaches.remove(&att) {
+                    // Ended before it was answered: a source whose claim was still open.
+                    drop(reply.send(Err(Refusal::Ended(why.clone()))));
+                }
                 if let Some(ended) = self.ended.remove(&att) {
                     // The reason first: who reads from the queue asks for it at the end.
                     drop(ended.send(why));
@@ -129,15 +133,9 @@ impl Core {
                 score,
                 ban,
             } => {
-                let who = opus_swarm::peer_id(&peer);
-                let msg =
-                    format!("PEER_ABUSE peer={who} reason={machine}:{offence:?} score={score}");
-                self.tellers.tell(Level::Warn, "peer", msg);
-                if ban {
-                    // The adapter refuses the peer until half of its score has faded.
-                    self.tellers
-                        .tell(Level::Warn, "peer", format!("{who} is banned for a while"));
-                }
+                // A banned peer is refused by the adapter until half of its score has faded.
+                let reason = if ban { "banned" } else { machine };
+                self.tell_abuse(&peer, &format!("{reason}:{offence:?}"), score);
                 None
             }
         }

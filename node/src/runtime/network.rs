@@ -158,15 +158,27 @@ impl Core {
             | BehaviourEvent::RelayClient(_)
             | BehaviourEvent::RelayServer(_) => {}
             BehaviourEvent::Frames(frames::Event::Violated { peer, what }) => {
-                let who = opus_swarm::peer_id(&peer);
-                let msg = format!("PEER_ABUSE peer={who} reason=frames: {what}");
-                self.tellers.tell(Level::Warn, "peer", msg);
+                self.tell_abuse(&peer, &format!("frames:{}", what.replace(' ', "-")), 0);
             }
             BehaviourEvent::Limits(event)
             | BehaviourEvent::Addresses(event)
-            | BehaviourEvent::Blocked(event)
             | BehaviourEvent::Peers(event) => match event {},
         }
+    }
+
+    /// The line that ban tools read (docs/operations.md).
+    pub(super) fn tell_abuse(&mut self, peer: &NodeId, reason: &str, score: u32) {
+        let peer = opus_swarm::peer_id(peer);
+        let addresses = self
+            .links
+            .0
+            .get(&peer)
+            .into_iter()
+            .flat_map(|l| l.connections.values());
+        let ip = addresses.filter_map(ip_of).next();
+        let ip = ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
+        let msg = format!("PEER_ABUSE peer={peer} ip={ip} reason={reason} score={score}");
+        self.tellers.tell(Level::Warn, "peer", msg);
     }
 
     fn on_identify(&mut self, event: identify::Event) {
@@ -176,11 +188,13 @@ impl Core {
         if info.protocol_version != self.options.protocol_version() {
             let theirs: String = info.protocol_version.chars().take(64).collect();
             self.tellers.tell(
-                Level::Info,
+                Level::Debug,
                 "peer",
                 format!("{peer_id} belongs to another network ({theirs:?}); disconnected"),
             );
-            self.behaviour().block(peer_id);
+            if self.swarm.disconnect_peer_id(peer_id).is_err() {
+                tracing::debug!(%peer_id, "gone already");
+            }
             return;
         }
         if let Some(link) = self.links.0.get_mut(&peer_id) {
@@ -325,8 +339,7 @@ impl Core {
         self.reach.word(self.clock.now())
     }
 
-    /// Addresses of connected peers that this node dialled, each ending in `/p2p/ID`: worth trying
-    /// at the next start.
+    /// Addresses of connected peers, each ending in `/p2p/ID`: worth trying at the next start.
     pub fn anchors(&self) -> Vec<Multiaddr> {
         let book = &self.swarm.behaviour().peers.book;
         let known = |peer: &PeerId| book.addresses(peer).into_iter().next();

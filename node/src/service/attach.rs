@@ -8,7 +8,7 @@ use opus_ipc::{
     serve::{Conn, Reply},
 };
 use opus_site::{Refusal, Role, spec::AppRef};
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::{Inner, frames::Outbox};
 use crate::runtime;
@@ -26,12 +26,16 @@ pub(super) struct Attachment {
     pub(super) ended: Option<String>,
     /// Sources: the queue of frames to send.
     pub(super) outbox: Option<Outbox>,
-    watcher: JoinHandle<()>,
+    /// Gone as soon as the attachment has ended, for whatever reason.
+    pub(super) alive: Option<watch::Sender<()>>,
+    watcher: Option<JoinHandle<()>>,
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        self.watcher.abort();
+        if let Some(watcher) = &self.watcher {
+            watcher.abort();
+        }
     }
 }
 
@@ -84,24 +88,32 @@ impl Inner {
         let node = self.handle.ask(|core| core.peer_id().to_string()).await?;
         let att = u64::from(attached.att);
         let outbox = (role == Role::Source).then(|| Outbox::open(&self.handle, attached.overlay));
-        let inner = Arc::downgrade(self);
-        let watcher = tokio::spawn(async move {
-            if let (Ok(why), Some(inner)) = (attached.ended.await, inner.upgrade())
-                && let Some(attachment) = inner.attachments().get_mut(&att)
-            {
-                attachment.ended = Some(why);
-                attachment.outbox = None;
-            }
-        });
         let attachment = Attachment {
             conn: conn.id,
             overlay: attached.overlay,
             role,
             ended: None,
             outbox,
-            watcher,
+            alive: Some(watch::channel(()).0),
+            watcher: None,
         };
+        // Filed before its end is watched: an end that came already must find it.
         self.attachments().insert(att, attachment);
+        let inner = Arc::downgrade(self);
+        let watcher = tokio::spawn(async move {
+            if let (Ok(why), Some(inner)) = (attached.ended.await, inner.upgrade())
+                && let Some(attachment) = inner.attachments().get_mut(&att)
+            {
+                if let Some(outbox) = attachment.outbox.take() {
+                    outbox.close(&why);
+                }
+                attachment.ended = Some(why);
+                attachment.alive = None;
+            }
+        });
+        if let Some(attachment) = self.attachments().get_mut(&att) {
+            attachment.watcher = Some(watcher);
+        }
         Ok(Attached {
             att,
             app: attached.app.to_string(),
@@ -200,7 +212,9 @@ pub(super) fn refused(refusal: Refusal) -> Fault {
         Refusal::NotFound(_) => Fault::new(Code::NotFound, msg)
             .help("opus-node app list")
             .retry_ms(SPEC_RETRY_MS),
-        Refusal::Retired(_) | Refusal::Draining => Fault::new(Code::Unavailable, msg),
+        Refusal::Retired(_) | Refusal::Ended(_) | Refusal::Draining => {
+            Fault::new(Code::Unavailable, msg)
+        }
         Refusal::Ambiguous(_) | Refusal::Role(_) => Fault::new(Code::BadRequest, msg),
         Refusal::Busy(_) => Fault::new(Code::Busy, msg),
         Refusal::Full(_) => Fault::new(Code::Quota, msg),

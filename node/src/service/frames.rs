@@ -9,7 +9,7 @@ use opus_ipc::{
 };
 use opus_relay::Delivery;
 use opus_site::Role;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::{mpsc, watch};
 
 use super::Inner;
 use crate::{
@@ -26,46 +26,30 @@ enum Job {
     Flush(FramesFlush, Reply<Empty>),
 }
 
-/// Sends the frames of one source in the order of its calls.
+/// Sends the frames of one source in the order of its calls. Dropped, it answers what still waits.
 #[derive(Debug)]
 pub(super) struct Outbox {
     jobs: mpsc::Sender<Job>,
-    worker: JoinHandle<()>,
-}
-
-impl Drop for Outbox {
-    fn drop(&mut self) {
-        self.worker.abort();
-    }
+    /// Set, or gone, when the attachment has ended.
+    ended: watch::Sender<Option<String>>,
 }
 
 impl Outbox {
     pub(super) fn open(handle: &Handle, overlay: OverlayId) -> Self {
         let (jobs, mut queue) = mpsc::channel(OUTBOX_MAX);
+        let (ended, mut end) = watch::channel(None::<String>);
         let data = Arc::clone(handle.data());
-        let worker = tokio::spawn(async move {
+        tokio::spawn(async move {
             while let Some(job) = queue.recv().await {
-                match job {
-                    Job::Send(params, reply) => {
-                        // A call whose client is gone ends here; what was taken stays sent.
-                        tokio::select! {
-                            sent = send(&data, overlay, &params) => reply.end(sent),
-                            () = reply.over() => {}
-                        }
-                    }
-                    Job::Flush(params, reply) => {
-                        let flow = params.flow.unwrap_or(0);
-                        tokio::select! {
-                            done = data.flush(overlay, flow) => {
-                                reply.end(done.map(|()| Empty {}).map_err(fault));
-                            }
-                            () = reply.over() => {}
-                        }
-                    }
-                }
+                carry_out(&data, overlay, job, &mut end).await;
             }
         });
-        Self { jobs, worker }
+        Self { jobs, ended }
+    }
+
+    /// Answers what waits and what comes with the reason why the attachment ended.
+    pub(super) fn close(self, why: &str) {
+        self.ended.send_replace(Some(why.to_owned()));
     }
 
     fn push(&self, job: Job) {
@@ -77,6 +61,41 @@ impl Outbox {
             }
         }
     }
+}
+
+/// One job; its client may be gone, and its attachment may end, before it is done. What was taken
+/// stays sent.
+async fn carry_out(
+    data: &Data,
+    overlay: OverlayId,
+    job: Job,
+    end: &mut watch::Receiver<Option<String>>,
+) {
+    match job {
+        Job::Send(params, reply) => tokio::select! {
+            sent = send(data, overlay, &params) => reply.end(sent),
+            fault = ended(end) => reply.err(fault),
+            () = reply.over() => {}
+        },
+        Job::Flush(params, reply) => tokio::select! {
+            done = data.flush(overlay, params.flow.unwrap_or(0)) => {
+                reply.end(done.map(|()| Empty {}).map_err(fault));
+            }
+            fault = ended(end) => reply.err(fault),
+            () = reply.over() => {}
+        },
+    }
+}
+
+/// Returns when the attachment has ended: by its program, or for a reason that is told.
+async fn ended(end: &mut watch::Receiver<Option<String>>) -> Fault {
+    let why = end
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|why| why.clone());
+    let why = why.unwrap_or_else(|| "detached".to_owned());
+    Fault::new(Code::Unavailable, format!("the attachment ended: {why}"))
 }
 
 impl Job {

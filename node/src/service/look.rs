@@ -22,6 +22,11 @@ use crate::runtime::{Core, Level, Stopped};
 /// A slow client counts against the node's health for so long.
 const SLOW_AGE_MAX: Duration = Duration::from_secs(600);
 
+/// What was found of the disk is good for so long.
+const DISK_AGE_MAX: Duration = Duration::from_secs(30);
+/// A disk that takes longer than this to make an empty file is not well.
+const DISK_LIMIT: Duration = Duration::from_secs(1);
+
 /// Something that is wrong with the node from its start, until its next start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caution {
@@ -197,7 +202,7 @@ impl Inner {
             .ask(move |core| network_checks(core, bootstrapped))
             .await?;
         checks.push(self.slow_check());
-        checks.extend(self.facts.data_dir.as_deref().map(disk_check));
+        checks.extend(self.disk_check().await);
         checks.extend(
             self.facts
                 .cautions
@@ -205,6 +210,33 @@ impl Inner {
                 .map(|caution| bad(caution.name, caution.cause.clone(), caution.fix.clone())),
         );
         Ok(checks)
+    }
+
+    /// Whether the state can be written. Looked at off the loop, and not more often than needed: a
+    /// disk that hangs must not hang `status`.
+    async fn disk_check(&self) -> Option<Check> {
+        let dir = self.facts.data_dir.clone()?;
+        let now = self.handle.clock().now();
+        if let Some((at, check)) = self
+            .disk
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            && now - at <= DISK_AGE_MAX
+        {
+            return Some(check);
+        }
+        let looking = tokio::task::spawn_blocking(move || disk_check(&dir));
+        let check = match tokio::time::timeout(DISK_LIMIT, looking).await {
+            Ok(Ok(check)) => check,
+            Ok(Err(_)) | Err(_) => bad(
+                "disk",
+                "the disk of the data directory does not answer".to_owned(),
+                "look at the system's log".to_owned(),
+            ),
+        };
+        *self.disk.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, check.clone()));
+        Some(check)
     }
 
     fn slow_check(&self) -> Check {

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -22,6 +23,9 @@ use crate::say::Say;
 const CONTROL: &str = "control.sock";
 /// Longest order read from the control socket.
 const ORDER_BYTES_MAX: u64 = 64;
+
+/// An order is said within this time.
+const ORDER_LIMIT: Duration = Duration::from_secs(2);
 
 /// Options of `up`.
 #[derive(Args, Debug)]
@@ -161,9 +165,12 @@ async fn obey(stream: UnixStream, lab: &mut Lab, sockets: &mut Sockets, say: &Sa
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     let mut limited = BufReader::new(tokio::io::AsyncReadExt::take(read, ORDER_BYTES_MAX));
-    let answer = match limited.read_line(&mut line).await {
-        Ok(_) => carry_out(line.trim(), lab, sockets).await,
-        Err(error) => Err(error.into()),
+    // Who connects and says nothing must not hold up the others, nor Ctrl-C.
+    let read = tokio::time::timeout(ORDER_LIMIT, limited.read_line(&mut line)).await;
+    let answer = match read {
+        Ok(Ok(_)) => carry_out(line.trim(), lab, sockets).await,
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(anyhow::anyhow!("no order within {ORDER_LIMIT:?}")),
     };
     let text = match answer {
         Ok(()) => {
