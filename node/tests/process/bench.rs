@@ -31,7 +31,9 @@ const LOG_LINES: usize = 50;
 
 /// How long anything is waited for: only a hang takes so long.
 pub(crate) fn patience() -> Duration {
-    let factor = std::env::var("OPUS_TIME_FACTOR").ok().and_then(|factor| factor.parse().ok());
+    let factor = std::env::var("OPUS_TIME_FACTOR")
+        .ok()
+        .and_then(|factor| factor.parse().ok());
     Duration::from_secs(30) * factor.unwrap_or(1)
 }
 
@@ -110,7 +112,12 @@ impl Bench {
         let dir = self.path(name);
         fs::create_dir_all(&dir).unwrap();
         let line = format!("run --data-dir {name}/d --socket {name}/s {flags}");
-        Node { command: self.command(&line), socket: dir.join("s"), dir, process: None }
+        Node {
+            command: self.command(&line),
+            socket: dir.join("s"),
+            dir,
+            process: None,
+        }
     }
 }
 
@@ -147,7 +154,11 @@ impl Node {
     /// Starts the process, with the same arguments each time.
     pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "one process at a time");
-        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .unwrap();
         self.process = Some(self.command.stderr(log).spawn().unwrap());
     }
 
@@ -157,7 +168,10 @@ impl Node {
         eventually("the socket answers", async || {
             let status = ask(socket, &NodeStatus {}).await.ok();
             let ended = process.try_wait().unwrap();
-            assert!(ended.is_none() || status.is_some(), "the node ended: {ended:?}");
+            assert!(
+                ended.is_none() || status.is_some(),
+                "the node ended: {ended:?}"
+            );
             status
         })
         .await
@@ -197,13 +211,19 @@ impl Node {
     }
 
     async fn ask<M: Call>(&self, params: &M) -> M::Answer {
-        ask(&self.socket, params).await.unwrap_or_else(|error| panic!("{error}"))
+        ask(&self.socket, params)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Waits until the node is connected to the peer `id`.
     pub(crate) async fn knows(&self, id: &str) {
         eventually(&format!("a connection to {id}"), async || {
-            self.peers().await.iter().any(|line| line.peer == id).then_some(())
+            self.peers()
+                .await
+                .iter()
+                .any(|line| line.peer == id)
+                .then_some(())
         })
         .await;
     }
@@ -212,7 +232,9 @@ impl Node {
     pub(crate) async fn address(&self, protocol: &str) -> String {
         eventually(&format!("an address with {protocol}"), async || {
             let listen = self.status().await.listen;
-            listen.into_iter().find(|address| address.contains(protocol))
+            listen
+                .into_iter()
+                .find(|address| address.contains(protocol))
         })
         .await
     }
@@ -220,7 +242,10 @@ impl Node {
     /// Bytes of memory in use, as the system sees it.
     pub(crate) fn rss(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
@@ -246,5 +271,8 @@ impl Drop for Node {
 }
 
 async fn ask<M: Call>(socket: &Path, params: &M) -> Result<M::Answer, CallError> {
-    Client::connect(&[socket.to_owned()], "test").await?.call(params).await
+    Client::connect(&[socket.to_owned()], "test")
+        .await?
+        .call(params)
+        .await
 }

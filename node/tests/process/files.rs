@@ -33,17 +33,29 @@ impl Row {
         let a = bench.node("a", &format!("--listen {TCP} --no-mdns")).await;
         let bootstrap = a.address("/tcp/").await;
         let listen = format!("--listen {TCP} --listen {QUIC} --no-mdns");
-        let b = bench.node("b", &format!("{listen} --bootstrap {bootstrap}")).await;
+        let b = bench
+            .node("b", &format!("{listen} --bootstrap {bootstrap}"))
+            .await;
         let bootstrap = b.address("/quic-v1").await;
         let listen = format!("--listen {QUIC} --no-mdns");
-        let c = bench.node("c", &format!("{listen} --bootstrap {bootstrap}")).await;
+        let c = bench
+            .node("c", &format!("{listen} --bootstrap {bootstrap}"))
+            .await;
         let id = b.status().await.peer_id;
         a.knows(&id).await;
         c.knows(&id).await;
         let file = bench.path("file");
         let program = File::open(env!("CARGO_BIN_EXE_opus-node")).unwrap();
-        std::io::copy(&mut program.take(FILE_BYTES_MAX), &mut File::create(&file).unwrap()).unwrap();
-        let row = Self { bench, nodes: [a, b, c], file };
+        std::io::copy(
+            &mut program.take(FILE_BYTES_MAX),
+            &mut File::create(&file).unwrap(),
+        )
+        .unwrap();
+        let row = Self {
+            bench,
+            nodes: [a, b, c],
+            file,
+        };
         row.deploy().await;
         row
     }
@@ -52,16 +64,20 @@ impl Row {
         let spec = "name = \"film\"\nkind = \"multicast\"\nversion = 1\n[sla]\nreliability = 1.0\n";
         fs::write(self.bench.path("film.toml"), spec).unwrap();
         self.bench.json("id new --out owner.key").await;
-        self.bench.json("app sign film.toml --key owner.key --out film.app").await;
+        self.bench
+            .json("app sign film.toml --key owner.key --out film.app")
+            .await;
         self.bench.json("--socket a/s app deploy film.app").await;
     }
 
     fn publish(&self) -> tokio::task::JoinHandle<Value> {
-        self.bench.start("--socket a/s publish film --file file --sinks 2")
+        self.bench
+            .start("--socket a/s publish film --file file --sinks 2")
     }
 
     fn subscribe(&self, node: &str, out: &str) -> tokio::task::JoinHandle<Value> {
-        self.bench.start(&format!("--socket {node}/s subscribe film --out {out}"))
+        self.bench
+            .start(&format!("--socket {node}/s subscribe film --out {out}"))
     }
 }
 
@@ -72,7 +88,11 @@ fn digest(path: &Path) -> [u8; 32] {
 /// Every frame once: a repeated or missing one would change the count or the content.
 fn assert_whole(received: &Value, sent: &Value) {
     assert_eq!(received["ended"], true, "{received}");
-    assert_eq!((&received["gaps"], &received["missing"]), (&0.into(), &0.into()), "{received}");
+    assert_eq!(
+        (&received["gaps"], &received["missing"]),
+        (&0.into(), &0.into()),
+        "{received}"
+    );
     for key in ["frames", "bytes", "seq", "last_seq"] {
         assert_eq!(received[key], sent[key], "{key}: {received} {sent}");
     }

@@ -21,10 +21,19 @@ async fn a_second_node_on_the_same_files_names_the_first() {
     let bench = Bench::new();
     let node = bench.node("n", &format!("--listen {TCP} --no-mdns")).await;
     let pid = node.pid().to_string();
-    for line in ["--data-dir n/d --socket other", "--data-dir other --socket n/s"] {
-        let second = bench.run(&format!("run {line} --listen {TCP} --no-mdns")).await;
+    for line in [
+        "--data-dir n/d --socket other",
+        "--data-dir other --socket n/s",
+    ] {
+        let second = bench
+            .run(&format!("run {line} --listen {TCP} --no-mdns"))
+            .await;
         assert_eq!(code(&second), 1, "{line}");
-        assert!(errors(&second).contains(&pid), "{line}: {}", errors(&second));
+        assert!(
+            errors(&second).contains(&pid),
+            "{line}: {}",
+            errors(&second)
+        );
     }
     assert_eq!(node.status().await.pid, node.pid());
 }
@@ -50,8 +59,18 @@ async fn an_identity_that_others_may_read_is_refused_with_the_command_that_mends
     node.kill().await;
     let key = node.dir.join("d/identity.key");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-    let refused = bench.run(&format!("run --data-dir n/d --socket n/s --listen {TCP}")).await;
+    let refused = bench
+        .run(&format!("run --data-dir n/d --socket n/s --listen {TCP}"))
+        .await;
     assert_eq!(code(&refused), 1);
-    assert!(errors(&refused).contains("chmod 600"), "{}", errors(&refused));
-    assert!(errors(&refused).contains("n/d/identity.key"), "{}", errors(&refused));
+    assert!(
+        errors(&refused).contains("chmod 600"),
+        "{}",
+        errors(&refused)
+    );
+    assert!(
+        errors(&refused).contains("n/d/identity.key"),
+        "{}",
+        errors(&refused)
+    );
 }

@@ -15,6 +15,10 @@ async fn a_node_killed_twenty_times_is_the_same_node_each_time() {
         let again = node.start().await;
         assert_eq!(again.peer_id, first.peer_id);
         assert_ne!(again.pid, first.pid);
-        assert!(node.doctor().await.iter().all(|check| check.ok), "{:?}", node.doctor().await);
+        assert!(
+            node.doctor().await.iter().all(|check| check.ok),
+            "{:?}",
+            node.doctor().await
+        );
     }
 }
