@@ -315,7 +315,7 @@ impl Chain {
                     break;
                 };
                 let now = origin.elapsed().as_nanos();
-                for delivery in batch {
+                for delivery in batch.iter() {
                     let sent: [u8; 16] = delivery.data[..16].try_into().unwrap_or_default();
                     hops.push((now - u128::from_le_bytes(sent)) as f64 / 2e3);
                 }

@@ -24,7 +24,10 @@ use opus_swarm::{
 use tokio::sync::Notify;
 
 use self::sink::SinkQueue;
-pub use self::{sink::Deliveries, source::SendError};
+pub use self::{
+    sink::{Batch, Deliveries},
+    source::SendError,
+};
 
 /// Most events that wait for the node's loop. Overflow: the newest is dropped and counted; the
 /// states behind them stay visible in [`Data::inspect`].

@@ -227,9 +227,12 @@ impl Sink {
         match self {
             Self::File { file, path, .. } => {
                 let flushed = file.flush().and_then(|()| file.get_ref().metadata());
-                let synced = flushed.and_then(|metadata| match metadata.is_file() {
-                    true => file.get_ref().sync_all(),
-                    false => Ok(()),
+                let synced = flushed.and_then(|metadata| {
+                    if metadata.is_file() {
+                        file.get_ref().sync_all()
+                    } else {
+                        Ok(())
+                    }
                 });
                 synced.map_err(|error| unwritable(path, &error))
             }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    ops::Deref,
     sync::{Arc, Weak},
 };
 
@@ -71,34 +72,59 @@ impl Data {
 
 impl Deliveries {
     /// The next deliveries, at least one, at most `max`; `None` when the attachment has ended.
-    ///
-    /// What is returned counts as taken: the core has room for as much more.
-    pub async fn next(&self, max: usize) -> Option<Vec<Delivery>> {
+    pub async fn next(&self, max: usize) -> Option<Batch> {
         loop {
             let arrived = self.arrived.notified();
             let data = self.data.upgrade()?;
-            let taken: Vec<Delivery> = {
+            let items: Vec<Delivery> = {
                 let mut inner = data.lock();
                 let queue = inner.sinks.get_mut(&self.att)?;
                 let count = queue.items.len().min(max.clamp(1, BATCH_MAX));
                 queue.items.drain(..count).collect()
             };
-            if taken.is_empty() {
+            if items.is_empty() {
                 drop(data);
                 arrived.await;
                 continue;
             }
-            let bytes = taken
-                .iter()
-                .map(|delivery| delivery.data.len() as u64)
-                .sum();
-            let frames = u32::try_from(taken.len()).unwrap_or(u32::MAX);
-            data.command(Command::Taken {
-                att: self.att,
-                frames,
-                bytes,
-            });
-            return Some(taken);
+            let att = self.att;
+            return Some(Batch { data, att, items });
         }
+    }
+}
+
+/// Deliveries on their way to a program. When dropped they count as taken: they are acknowledged,
+/// and the core has room for as much more.
+#[derive(Debug)]
+pub struct Batch {
+    data: Arc<Data>,
+    att: u32,
+    items: Vec<Delivery>,
+}
+
+impl Batch {
+    /// They never reached the program, which is gone. Its next attachment gets them again.
+    pub fn give_up(mut self) {
+        self.items.clear();
+    }
+}
+
+impl Deref for Batch {
+    type Target = [Delivery];
+
+    fn deref(&self) -> &[Delivery] {
+        &self.items
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if self.items.is_empty() {
+            return;
+        }
+        let bytes = self.iter().map(|delivery| delivery.data.len() as u64).sum();
+        let frames = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
+        let att = self.att;
+        self.data.command(Command::Taken { att, frames, bytes });
     }
 }

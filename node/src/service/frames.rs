@@ -1,11 +1,14 @@
 //! `frames.send`, `frames.flush`, `frames.recv`: the payload path between program and data plane.
+//!
+//! A frame is acknowledged when the client's socket has it. What this node holds when it dies is
+//! therefore still held upstream, and the client, attaching anew, goes on without a gap.
 
 use std::sync::Arc;
 
 use opus_core::OverlayId;
 use opus_ipc::{
     message::{Code, Empty, Fault, Frame, FramesFlush, FramesRecv, FramesSend, Sent},
-    serve::{Conn, Reply, Sink},
+    serve::{Conn, Over, Reply, Sink},
 };
 use opus_relay::Delivery;
 use opus_site::Role;
@@ -181,13 +184,28 @@ impl Inner {
                 return sink.end(Code::Unavailable, why);
             };
             let wanted = |item: &&Delivery| params.flow.is_none_or(|flow| flow == item.flow.flow);
-            for delivery in batch.iter().filter(wanted) {
-                if sink.send(&frame(delivery)).await.is_err() {
-                    return;
+            if hand_over(&sink, batch.iter().filter(wanted)).await.is_err() {
+                // A stream that was cancelled has got what it wanted; a client that is gone has
+                // not, and comes back for it.
+                if sink.is_lost() {
+                    batch.give_up();
                 }
+                return;
             }
         }
     }
+}
+
+/// Sends frames and waits until they are the client's: in its socket, where they outlive this node.
+/// Only then may they be acknowledged.
+async fn hand_over<'a>(
+    sink: &Sink<Frame>,
+    deliveries: impl Iterator<Item = &'a Delivery>,
+) -> Result<(), Over> {
+    for delivery in deliveries {
+        sink.send(&frame(delivery)).await?;
+    }
+    sink.flushed().await
 }
 
 fn frame(delivery: &Delivery) -> Frame {

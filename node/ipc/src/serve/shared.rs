@@ -36,6 +36,8 @@ pub(super) struct Shared {
     pub(super) reader: Notify,
     /// Wakes a writer that is stuck in a write: closing.
     pub(super) closing: Notify,
+    /// Wakes who waits for the send buffer to be written.
+    pub(super) flushed: Notify,
     state: Mutex<State>,
 }
 
@@ -63,6 +65,7 @@ impl Shared {
             writer: Notify::new(),
             reader: Notify::new(),
             closing: Notify::new(),
+            flushed: Notify::new(),
             state: Mutex::default(),
         })
     }
@@ -258,6 +261,10 @@ impl Shared {
         // Less if it was written off meanwhile.
         let bytes = bytes.min(state.out.writing);
         state.out.writing -= bytes;
+        state.out.written += bytes as u64;
+        if std::mem::take(&mut state.out.awaited) {
+            self.flushed.notify_waiters();
+        }
         self.budget.release(&self.used, bytes);
         if !state.congested || state.out.unsent() > self.config.unsent_bytes_max / 2 {
             return;

@@ -92,6 +92,16 @@ impl<T: Body> Sink<T> {
         self.ticket.is_over()
     }
 
+    /// Waits until all that was sent has left for the client's socket. Cancel safe.
+    pub async fn flushed(&self) -> Result<(), Over> {
+        self.ticket.flushed().await.ok_or(Over)
+    }
+
+    /// Whether the connection itself is gone or going.
+    pub fn is_lost(&self) -> bool {
+        self.ticket.shared.is_closing()
+    }
+
     /// Returns when the client does not want it any more.
     pub async fn over(&self) {
         self.ticket.over().await;

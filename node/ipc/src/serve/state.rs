@@ -68,6 +68,10 @@ pub(super) struct Out {
     pub(super) buffer: BytesMut,
     /// Bytes that the writer has taken and not written.
     pub(super) writing: usize,
+    /// Bytes written since the connection began.
+    pub(super) written: u64,
+    /// Somebody waits for what is in the buffer to be written.
+    pub(super) awaited: bool,
     /// Counts how often everything was sent: dates [`Entry::queued`].
     pub(super) epoch: u64,
     /// The writer waits to be woken.
@@ -114,6 +118,11 @@ pub(super) struct Pending {
 impl Out {
     pub(super) fn unsent(&self) -> usize {
         self.buffer.len() + self.writing
+    }
+
+    /// Where [`Out::written`] will be when all that there is was written.
+    pub(super) fn end(&self) -> u64 {
+        self.written + self.unsent() as u64
     }
 
     /// Appends one answer; returns its bytes, or `None` if it is over the frame's limit.

@@ -125,6 +125,33 @@ impl Ticket {
         }
     }
 
+    /// Waits until everything in the send buffer was written. `None`: the stream is over.
+    pub(super) async fn flushed(&self) -> Option<()> {
+        let mark = {
+            let state = self.shared.state();
+            state.calls.get(&self.call)?;
+            state.out.end()
+        };
+        loop {
+            let wrote = self.shared.flushed.notified();
+            tokio::pin!(wrote);
+            // Registered before the look, so that a write which comes in between is not missed.
+            wrote.as_mut().enable();
+            {
+                let mut state = self.shared.state();
+                if state.out.written >= mark {
+                    return Some(());
+                }
+                state.calls.get(&self.call)?;
+                state.out.awaited = true;
+            }
+            tokio::select! {
+                () = wrote => {}
+                () = self.wake.over.notified() => {}
+            }
+        }
+    }
+
     pub(super) fn is_over(&self) -> bool {
         !self.shared.state().calls.contains_key(&self.call)
     }

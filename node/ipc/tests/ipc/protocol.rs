@@ -1,13 +1,16 @@
 //! What the page promises, over an in-process pipe and in virtual time.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use crate::desk::{Bare, HELLO, STATUS, server, server_with, status, unhex, until};
 use bytes::Bytes;
 use opus_ipc::{
     Body,
     message::*,
-    serve::{Budget, Config, Notice, Peer},
+    serve::{Budget, Config, Notice, Over, Peer},
 };
 use serde_json::json;
 
@@ -410,6 +413,39 @@ async fn a_stuck_client_is_cut_and_named_with_its_stream() {
     assert_eq!(slow.stream, Some((2, opus_ipc::Method::FramesRecv)));
     assert!((3 << 20..5 << 20).contains(&slow.bytes), "{}", slow.bytes);
     assert_eq!(server.budget().bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_is_flushed_when_the_pipe_has_all_of_it_and_never_when_the_client_is_gone() {
+    let (desk, server) = server();
+    let mut bare = Bare::open(&server, Peer::admin()).await;
+    bare.call(1, "node.events", json!({})).await;
+    until(|| !desk.events.lock().unwrap().is_empty()).await;
+    let sink = Arc::new(desk.events.lock().unwrap().pop().unwrap());
+    sink.flushed().await.expect("nothing was sent");
+    let item = EventItem::Event(EventLine {
+        age_ms: 0,
+        level: "info".to_owned(),
+        kind: "test".to_owned(),
+        // More than the pipe holds.
+        msg: "x".repeat(100_000),
+    });
+    let flush = || {
+        sink.try_send(&item).unwrap();
+        let sink = Arc::clone(&sink);
+        tokio::spawn(async move { sink.flushed().await })
+    };
+    let flushed = flush();
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!flushed.is_finished());
+    assert!(matches!(bare.frame().await, Some(FromNode::Item { .. })));
+    assert_eq!(flushed.await.unwrap(), Ok(()));
+    let flushed = flush();
+    drop(bare);
+    assert_eq!(flushed.await.unwrap(), Err(Over));
+    assert!(sink.is_lost());
 }
 
 #[tokio::test(start_paused = true)]
