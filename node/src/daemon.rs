@@ -1,7 +1,7 @@
 //! The process `opus-node run`: files, socket, log, signals around one [`runtime`](crate::runtime).
 //!
-//! Order of a start: log, signals, data directory and its lock, identity, boot count, socket, network. The
-//! socket answers before the network has found anybody. The first SIGTERM or Ctrl-C drains: clients
+//! Order of a start: log, signals, data directory and its lock, identity, boot count, socket,
+//! network. The socket answers before the network has found anybody. The first SIGTERM or Ctrl-C drains: clients
 //! get GOAWAY, overlays are left with their children handed over, anchors are saved; a second one
 //! ends the process at once. `kill -9` at any moment leaves files that the next start reads.
 
@@ -129,8 +129,8 @@ pub async fn run(config: Config, log: Option<Arc<dyn LogControl>>) -> Result<Exi
                 break;
             }
             ended = &mut node => {
-                let why = ended.err().map_or_else(|| "no handle left".to_owned(), |e| e.to_string());
-                return Err(RunError::Ended(why));
+                let why = ended.err().map(|error| error.to_string());
+                return Err(RunError::Ended(why.unwrap_or_else(|| "no handle left".to_owned())));
             }
             _ = save.tick() => save_anchors(&handle, &dir).await,
         }

@@ -204,6 +204,7 @@ impl Runtime {
         let Self { mut core, mut asks } = self;
         let data = Arc::clone(&core.data);
         let mut timers = std::pin::pin!(data.run());
+        let mut looks = tokio::time::interval(network::SEEK_INTERVAL);
         loop {
             tokio::select! {
                 event = core.swarm.select_next_some() => core.on_swarm_event(event),
@@ -212,6 +213,7 @@ impl Runtime {
                     None => return,
                 },
                 event = data.next_event() => core.on_relay_event(event),
+                _ = looks.tick() => core.fill_mesh(),
                 () = &mut timers => return,
             }
         }

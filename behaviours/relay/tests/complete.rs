@@ -81,7 +81,10 @@ fn stable_after_a_move(told: bool) -> u64 {
 #[test]
 fn a_child_that_moved_holds_up_the_source_for_a_moment_only() {
     assert_eq!(stable_after_a_move(true), BOOT + 800);
-    assert!(stable_after_a_move(false) < BOOT + 800, "untold, it may come back for 30 s");
+    assert!(
+        stable_after_a_move(false) < BOOT + 800,
+        "untold, it may come back for 30 s"
+    );
 }
 
 #[test]

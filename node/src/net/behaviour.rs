@@ -248,6 +248,9 @@ fn kademlia(
         .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_record_filtering(kad::StoreInserts::FilterBoth)
         .disjoint_query_paths(true)
+        // The mesh asks when it is short of neighbours; a bootstrap of everybody every five
+        // minutes would connect small networks to a full mesh for a minute each time.
+        .set_periodic_bootstrap_interval(None)
         .set_replication_factor(NonZeroUsize::new(8).expect("8 is not 0"));
     let store = kad::store::MemoryStoreConfig {
         max_records: KAD_RECORDS_MAX,

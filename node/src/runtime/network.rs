@@ -21,6 +21,8 @@ use crate::net::{
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Streams in negotiation at once; the default is 128.
 pub(super) const NEGOTIATING_STREAMS_MAX: usize = 32;
+/// Time between two looks whether Kademlia should find neighbours.
+pub(super) const SEEK_INTERVAL: Duration = Duration::from_secs(60);
 /// Most addresses taken from one peer's identify message.
 const IDENTIFY_ADDRESSES_MAX: usize = 8;
 /// Most peers that Kademlia's table is fed with.
@@ -242,6 +244,14 @@ impl Core {
             for address in peer.addrs.iter().take(IDENTIFY_ADDRESSES_MAX) {
                 self.learn(peer.peer_id, address);
             }
+        }
+    }
+
+    /// Asks Kademlia for peers near ourselves while the mesh is short of neighbours.
+    pub(super) fn fill_mesh(&mut self) {
+        let kept = self.swarm.behaviour().peers.kept();
+        if kept < self.options.mesh.mesh_min {
+            self.seek(self.peer_id());
         }
     }
 

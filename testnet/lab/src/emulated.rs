@@ -77,17 +77,34 @@ impl Wires {
 }
 
 /// The wrapped transport of one node.
+///
+/// Dropped, it frees its addresses: libp2p's in-process transport does so only when asked, and a
+/// node of the lab that was killed must find its address again.
 #[derive(Debug)]
-pub struct EmulatedTransport<T> {
+pub struct EmulatedTransport<T: Transport> {
     inner: T,
+    listeners: Vec<ListenerId>,
     me: usize,
     wires: Wires,
 }
 
-impl<T> EmulatedTransport<T> {
+impl<T: Transport> EmulatedTransport<T> {
     /// The transport of node `me`.
     pub fn new(inner: T, me: usize, wires: Wires) -> Self {
-        Self { inner, me, wires }
+        Self {
+            inner,
+            listeners: Vec::new(),
+            me,
+            wires,
+        }
+    }
+}
+
+impl<T: Transport> Drop for EmulatedTransport<T> {
+    fn drop(&mut self) {
+        for id in self.listeners.drain(..) {
+            self.inner.remove_listener(id);
+        }
     }
 }
 
@@ -247,7 +264,9 @@ where
     ) -> Result<(), TransportError<io::Error>> {
         self.inner
             .listen_on(id, address)
-            .map_err(|error| error.map(io::Error::other))
+            .map_err(|error| error.map(io::Error::other))?;
+        self.listeners.push(id);
+        Ok(())
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {
