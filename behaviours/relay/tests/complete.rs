@@ -59,6 +59,31 @@ fn calm_links_deliver_each_frame_once_in_order_without_repair() {
     assert_eq!(latency.count(), 3_000);
 }
 
+/// Node 4 moves from 3 to 1 in the middle of a stream. Gives what the source knows to be stable
+/// 4 s after its last frame.
+fn stable_after_a_move(told: bool) -> u64 {
+    let mut net = net(CALM);
+    net.stream(0, 0, 200, Duration::from_millis(1));
+    if told {
+        let (overlay, child) = (OVERLAY, id(4));
+        net.command(3, Command::ChildMoved { overlay, child });
+    }
+    net.set_parent(4, 1);
+    for node in [1, 4, 3] {
+        net.edges(node);
+    }
+    net.stream(0, 200, 600, Duration::from_millis(1));
+    net.run_for(Duration::from_secs(4));
+    assert_eq!(net.numbers(4), all(0..800), "nothing is lost by the move");
+    net.stats(0, 0).stable
+}
+
+#[test]
+fn a_child_that_moved_holds_up_the_source_for_a_moment_only() {
+    assert_eq!(stable_after_a_move(true), BOOT + 800);
+    assert!(stable_after_a_move(false) < BOOT + 800, "untold, it may come back for 30 s");
+}
+
 #[test]
 fn an_idle_network_falls_silent() {
     let mut net = net(CALM);

@@ -169,13 +169,13 @@ impl Core {
     /// The line that ban tools read (docs/operations.md).
     pub(super) fn tell_abuse(&mut self, peer: &NodeId, reason: &str, score: u32) {
         let peer = opus_swarm::peer_id(peer);
-        let addresses = self
+        let mut addresses = self
             .links
             .0
             .get(&peer)
             .into_iter()
             .flat_map(|l| l.connections.values());
-        let ip = addresses.filter_map(ip_of).next();
+        let ip = addresses.find_map(ip_of);
         let ip = ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
         let msg = format!("PEER_ABUSE peer={peer} ip={ip} reason={reason} score={score}");
         self.tellers.tell(Level::Warn, "peer", msg);

@@ -26,6 +26,8 @@ pub(super) struct Attachment {
     pub(super) ended: Option<String>,
     /// Sources: the queue of frames to send.
     pub(super) outbox: Option<Outbox>,
+    /// Held by the one stream that receives its frames.
+    pub(super) reader: Arc<tokio::sync::Mutex<()>>,
     /// Gone as soon as the attachment has ended, for whatever reason.
     pub(super) alive: Option<watch::Sender<()>>,
     watcher: Option<JoinHandle<()>>,
@@ -94,6 +96,7 @@ impl Inner {
             role,
             ended: None,
             outbox,
+            reader: Arc::default(),
             alive: Some(watch::channel(()).0),
             watcher: None,
         };

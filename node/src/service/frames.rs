@@ -3,7 +3,7 @@
 //! A frame is acknowledged when the client's socket has it. What this node holds when it dies is
 //! therefore still held upstream, and the client, attaching anew, goes on without a gap.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use opus_core::OverlayId;
 use opus_ipc::{
@@ -12,7 +12,10 @@ use opus_ipc::{
 };
 use opus_relay::Delivery;
 use opus_site::Role;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use super::Inner;
 use crate::{
@@ -22,6 +25,9 @@ use crate::{
 
 /// Calls that may wait in one outbox: as many as the dispatcher lets a connection have in flight.
 const OUTBOX_MAX: usize = 64;
+
+/// How long a stream waits for the one before it on the same attachment to end.
+const READER_LIMIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 enum Job {
@@ -157,7 +163,19 @@ impl Inner {
         }
     }
 
+    /// Frames of an attachment, to one stream at a time. With `flow`, those of the others are
+    /// passed over: they count as taken.
     pub(super) async fn recv(&self, conn: &Arc<Conn>, params: &FramesRecv, sink: Sink<Frame>) {
+        let reader = self.owned(conn, params.att, |a| Arc::clone(&a.reader)).ok();
+        let reading = match &reader {
+            // A stream that was just cancelled may still be on its way out.
+            Some(reader) => timeout(READER_LIMIT, reader.lock()).await.map(Some),
+            None => Ok(None),
+        };
+        let Ok(_reading) = reading else {
+            let msg = "another frames.recv of this attachment is open; cancel it, or attach again";
+            return sink.err(Fault::new(Code::Busy, msg));
+        };
         let data = self.handle.data();
         let deliveries = self.owned(conn, params.att, |attachment| match attachment.role {
             Role::Source => None,
