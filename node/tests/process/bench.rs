@@ -177,6 +177,14 @@ impl Node {
         .await
     }
 
+    /// The same, of a node that somebody else starts.
+    pub(crate) async fn answers_elsewhere(&self) -> Status {
+        eventually("the socket answers", async || {
+            ask(&self.socket, &NodeStatus {}).await.ok()
+        })
+        .await
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.process.as_ref().and_then(Child::id).unwrap()
     }

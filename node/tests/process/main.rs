@@ -6,6 +6,10 @@
 #![cfg(test)]
 
 mod bench;
+mod discovery;
 mod files;
+mod hostile_peers;
+mod hostile_programs;
 mod life;
 mod restart;
+mod state;
