@@ -275,13 +275,16 @@ async fn drain(handle: &Handle, server: &Server, dir: &StateDir, limit: Duration
         return;
     }
     let left = async {
-        // Overlays are left when no attachment holds them; ask now and then, it is cheap.
+        // Overlays are left when no attachment holds them; ask now and then, it is cheap. Once
+        // more after that: what was written then is on its way.
         let mut look = tokio::time::interval(Duration::from_millis(100));
-        loop {
+        let mut looks = 0;
+        while looks < 2 {
             look.tick().await;
             match handle.ask(|core| core.has_left()).await {
-                Ok(false) => {}
-                Ok(true) | Err(_) => return,
+                Ok(true) => looks += 1,
+                Ok(false) => looks = 0,
+                Err(_) => return,
             }
         }
     };

@@ -167,7 +167,8 @@ pub enum Event {
         /// Which sink.
         att: u32,
     },
-    /// A child branch did not acknowledge for 30 s and no longer counts.
+    /// A child branch did not acknowledge for 30 s, or did not come back within its hold, and no
+    /// longer counts.
     SlowBranch {
         /// Which overlay.
         overlay: OverlayId,

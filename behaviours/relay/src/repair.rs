@@ -292,8 +292,15 @@ impl Complete {
     pub(crate) fn on_tick(&mut self, ctx: &mut Ctx<'_>) -> bool {
         let mut busy = self.tick_up(ctx);
         let held = self.links.len();
-        self.links
-            .retain(|link| !matches!(link.presence, Presence::Held(t) if t <= ctx.now));
+        let overlay = self.name.id.overlay;
+        self.links.retain(|link| {
+            let expired = matches!(link.presence, Presence::Held(t) if t <= ctx.now);
+            if expired && link.is_behind(&self.ring) {
+                let child = link.id;
+                ctx.out.tell(Event::SlowBranch { overlay, child });
+            }
+            !expired
+        });
         let mut changed = self.links.len() != held;
         for index in 0..self.links.len() {
             let link = &mut self.links[index];
@@ -310,7 +317,6 @@ impl Complete {
             {
                 link.standing = Standing::Cut;
                 changed = true;
-                let overlay = self.name.id.overlay;
                 let child = link.id;
                 ctx.out.tell(Event::SlowBranch { overlay, child });
             }

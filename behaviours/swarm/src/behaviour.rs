@@ -163,6 +163,11 @@ impl<M: Machine + 'static> Behaviour<M> {
         &self.machine
     }
 
+    /// Messages that no connection has written yet: a node that stops waits for none to be left.
+    pub fn unsent(&self) -> u64 {
+        self.peers.unsent()
+    }
+
     /// Counts since the start.
     pub fn stats(&self) -> Stats {
         self.counters.stats()

@@ -33,6 +33,8 @@ struct Shared {
     wanted: bool,
     control: Queue,
     bulk: Queue,
+    /// Messages taken last, of which some may not be written yet.
+    writing: u64,
     /// One per connection that was polled.
     wakers: BTreeMap<ConnectionId, Waker>,
 }
@@ -69,7 +71,8 @@ impl Mailbox {
     }
 
     /// Moves whole messages, urgent ones first, each with its length in front, to `out` until it
-    /// holds `budget` bytes. Gives how many. `id`: nothing unless this connection is active.
+    /// holds `budget` bytes. Gives how many. `id`: nothing unless this connection is active. Called
+    /// when all that was taken before is written.
     pub(crate) fn take(&self, id: ConnectionId, out: &mut Vec<u8>, budget: usize) -> u64 {
         let mut shared = self.lock();
         let mut taken = 0;
@@ -80,7 +83,15 @@ impl Mailbox {
             out.extend_from_slice(&message);
             taken += 1;
         }
+        shared.writing = taken;
         taken
+    }
+
+    /// Messages that the active connection has not written yet.
+    pub(crate) fn unsent(&self) -> u64 {
+        let shared = self.lock();
+        let waiting = shared.control.messages.len() + shared.bulk.messages.len();
+        shared.writing + waiting as u64
     }
 
     /// The duty of connection `id`, and the promise to wake `cx` when it changes.
@@ -114,6 +125,7 @@ impl Mailbox {
     pub(crate) fn set_active(&self, active: Option<ConnectionId>) {
         let mut shared = self.lock();
         shared.active = active;
+        shared.writing = 0;
         if active.is_none() {
             shared.control = Queue::default();
             shared.bulk = Queue::default();
@@ -206,6 +218,24 @@ mod tests {
         assert_eq!(mailbox.take(id(2), &mut out, 1_000), 0);
         assert_eq!(mailbox.take(id(1), &mut out, 1_000), 2);
         assert_eq!(out, [0, 0, 0, 1, 2, 0, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn a_message_is_unsent_until_its_connection_asks_for_more() {
+        let mailbox = Mailbox::new(LIMITS);
+        mailbox.set_active(Some(id(1)));
+        mailbox.post(Lane::Bulk, vec![1]);
+        mailbox.post(Lane::Control, vec![2]);
+        assert_eq!(mailbox.unsent(), 2);
+        let mut out = Vec::new();
+        mailbox.take(id(1), &mut out, 1);
+        assert_eq!(mailbox.unsent(), 2, "one is being written");
+        mailbox.take(id(1), &mut out, 1_000);
+        mailbox.take(id(1), &mut out, 1_000);
+        assert_eq!(mailbox.unsent(), 0);
+        mailbox.post(Lane::Bulk, vec![3]);
+        mailbox.set_active(None);
+        assert_eq!(mailbox.unsent(), 0, "nobody is left to send to");
     }
 
     #[test]

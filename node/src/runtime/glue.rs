@@ -239,9 +239,11 @@ impl Core {
         }
     }
 
-    /// Whether a drain has come to its end: no overlay is left to leave.
+    /// Whether a drain has come to its end: no overlay is left to leave, and the peers were told.
     pub fn has_left(&self) -> bool {
-        self.overlay().overlays().next().is_none()
+        let behaviour = self.swarm.behaviour();
+        let unsent = behaviour.site.unsent() + behaviour.overlay.unsent();
+        unsent == 0 && self.overlay().overlays().next().is_none()
     }
 
     /// Whether the node is on its way out.

@@ -57,6 +57,12 @@ pub(crate) async fn ends<T>(what: &str, task: impl Future<Output = T>) -> T {
     ended.unwrap_or_else(|_| panic!("no end: {what}"))
 }
 
+/// Bytes without a pattern that any code here looks for.
+pub(crate) fn noise(bytes: usize) -> Vec<u8> {
+    let word = |n: u32| n.wrapping_mul(2_654_435_761).rotate_left(9).to_le_bytes();
+    (1..).flat_map(word).take(bytes).collect()
+}
+
 /// A directory of its own, and the program in it with a clean environment.
 #[derive(Debug)]
 pub(crate) struct Bench(tempfile::TempDir);
@@ -91,6 +97,17 @@ impl Bench {
     /// The same, for a verb that must succeed with a JSON document.
     pub(crate) async fn json(&self, line: &str) -> Value {
         json(line, &self.run(&format!("{line} --json")).await)
+    }
+
+    /// Makes the complete application `film`, deployed on the node in the directory `name`.
+    pub(crate) async fn deploy_film(&self, name: &str) {
+        let spec = "name = \"film\"\nkind = \"multicast\"\nversion = 1\n[sla]\nreliability = 1.0\n";
+        fs::write(self.path("film.toml"), spec).unwrap();
+        self.json("id new --out owner.key").await;
+        self.json("app sign film.toml --key owner.key --out film.app")
+            .await;
+        self.json(&format!("--socket {name}/s app deploy film.app"))
+            .await;
     }
 
     /// Starts a verb whose JSON document is awaited later.

@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::Signal,
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -51,23 +54,12 @@ impl Row {
             &mut File::create(&file).unwrap(),
         )
         .unwrap();
-        let row = Self {
-            bench,
+        bench.deploy_film("a").await;
+        Self {
             nodes: [a, b, c],
             file,
-        };
-        row.deploy().await;
-        row
-    }
-
-    async fn deploy(&self) {
-        let spec = "name = \"film\"\nkind = \"multicast\"\nversion = 1\n[sla]\nreliability = 1.0\n";
-        fs::write(self.bench.path("film.toml"), spec).unwrap();
-        self.bench.json("id new --out owner.key").await;
-        self.bench
-            .json("app sign film.toml --key owner.key --out film.app")
-            .await;
-        self.bench.json("--socket a/s app deploy film.app").await;
+            bench,
+        }
     }
 
     fn publish(&self) -> tokio::task::JoinHandle<Value> {
@@ -79,6 +71,14 @@ impl Row {
         self.bench
             .start(&format!("--socket {node}/s subscribe film --out {out}"))
     }
+}
+
+/// Where B's subscriber writes: as long as its reader has not taken everything, the transfer is
+/// not over.
+fn pipe(bench: &Bench) -> PathBuf {
+    let pipe = bench.path("pipe-b");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    pipe
 }
 
 fn digest(path: &Path) -> [u8; 32] {
@@ -111,11 +111,35 @@ async fn a_file_reaches_two_nodes_over_tcp_and_quic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_leaves_in_order_holds_nobody_up() {
+    let mut row = Row::new().await;
+    let pipe = pipe(&row.bench);
+    let leaving = row.subscribe("b", "pipe-b");
+    let receiving = row.subscribe("c", "out-c");
+    let publishing = row.publish();
+    let mut first = tokio::task::spawn_blocking(move || {
+        let mut from = File::open(pipe).unwrap();
+        from.read_exact(&mut vec![0; BEFORE_KILL_BYTES]).unwrap();
+        from
+    });
+    let _from = ends("the first bytes", &mut first).await.unwrap();
+    row.nodes[1].signal(Signal::TERM);
+    assert!(row.nodes[1].ended().await.success());
+    let sent = ends("publish", publishing).await.unwrap();
+    assert_whole(&ends("subscribe", receiving).await.unwrap(), &sent);
+    assert_eq!(digest(&row.bench.path("out-c")), digest(&row.file));
+    let said = row.nodes[0].said();
+    assert!(
+        !said.contains("no longer waits"),
+        "it was told of the leave: {said}"
+    );
+    leaving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_arrives_though_the_middle_node_is_killed_and_restarted() {
     let mut row = Row::new().await;
-    // A pipe: as its reader has not taken everything, the transfer cannot be over at the kill.
-    let pipe = row.bench.path("pipe-b");
-    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let pipe = pipe(&row.bench);
     let receiving = [row.subscribe("b", "pipe-b"), row.subscribe("c", "out-c")];
     let publishing = row.publish();
     let copy = row.bench.path("out-b");

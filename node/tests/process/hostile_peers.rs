@@ -19,7 +19,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::bench::{Bench, Node, TCP, ends};
+use super::bench::{Bench, Node, TCP, ends, noise};
 
 /// What all attacks together may cost the node.
 const GROWTH_MAX: u64 = 64 << 20;
@@ -64,10 +64,9 @@ impl Trick {
     ];
 
     fn bytes(self) -> Vec<u8> {
-        let noise = |n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8;
         match self {
-            Self::Noise | Self::ManyStreams => (0..64 << 10).map(noise).collect(),
-            Self::HugeLength => [[0xff; 16].as_slice(), &[0x41; 1 << 20]].concat(),
+            Self::Noise | Self::ManyStreams => noise(64 << 10),
+            Self::HugeLength => [vec![0xff; 16], vec![0x41; 1 << 20]].concat(),
             Self::Bomb => [
                 &[12, 0x9b, 0x7f],
                 [0xff; 7].as_slice(),
@@ -137,7 +136,7 @@ impl Attacker {
                 if matches!(trick, Trick::Half) {
                     drop(stream.close().await);
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             });
         }
     }
@@ -207,14 +206,8 @@ impl Pair {
             .node("honest", &format!("{flags} --bootstrap {bootstrap}"))
             .await;
         honest.knows(&target.status().await.peer_id).await;
-        let spec = "name = \"film\"\nkind = \"multicast\"\nversion = 1\n[sla]\nreliability = 1.0\n";
-        fs::write(bench.path("film.toml"), spec).unwrap();
         fs::write(bench.path("file"), vec![7; 12 << 20]).unwrap();
-        bench.json("id new --out owner.key").await;
-        bench
-            .json("app sign film.toml --key owner.key --out film.app")
-            .await;
-        bench.json("--socket target/s app deploy film.app").await;
+        bench.deploy_film("target").await;
         Self {
             target,
             honest,

@@ -8,7 +8,9 @@ use opus_ipc::{
     Code, Method,
     client::Client,
     json as encode,
-    message::{Attached, EventItem, FromClient, FromNode, NodeEvents, frame::Named},
+    message::{
+        AppAttach, As, Attached, EventItem, Frame, FromClient, FromNode, NodeEvents, frame::Named,
+    },
     wire::{FRAME_MAX, ReadError, Reader},
 };
 use serde::Deserialize;
@@ -21,7 +23,7 @@ use tokio::{
     },
 };
 
-use super::bench::{Bench, Node, TCP, ends, eventually};
+use super::bench::{Bench, Node, TCP, ends, eventually, noise};
 
 /// What all of a test's rubbish may cost the node.
 const GROWTH_MAX: u64 = 64 << 20;
@@ -107,9 +109,10 @@ async fn malformed_frames_are_refused_with_their_code() {
             continue;
         }
         let socket = &node.socket;
-        let mut bare = match case.after_hello {
-            true => Bare::open(socket).await,
-            false => Bare::connect(socket).await,
+        let mut bare = if case.after_hello {
+            Bare::open(socket).await
+        } else {
+            Bare::connect(socket).await
         };
         bare.send(&encode::unhex(&case.hex).unwrap()).await;
         match bare.frame().await {
@@ -140,10 +143,7 @@ async fn rubbish_bombs_and_halves_cost_the_node_little() {
         frame.resize(4 + FRAME_MAX, fill);
         frame
     };
-    let noise: Vec<u8> = (0..1_u32 << 20)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
-        .collect();
-    for bytes in [long, item(0x81), item(0x9b), item(0xa1), noise] {
+    for bytes in [long, item(0x81), item(0x9b), item(0xa1), noise(1 << 20)] {
         for greeted in [false, true] {
             let socket = &node.socket;
             let mut bare = if greeted {
@@ -177,14 +177,8 @@ async fn rubbish_bombs_and_halves_cost_the_node_little() {
 async fn a_program_that_does_not_read_is_named_and_cut_and_others_lose_nothing() {
     let bench = Bench::new();
     let node = one_node(&bench).await;
-    let spec = "name = \"film\"\nkind = \"multicast\"\nversion = 1\n[sla]\nreliability = 1.0\n";
-    fs::write(bench.path("film.toml"), spec).unwrap();
     fs::write(bench.path("file"), vec![7; 16 << 20]).unwrap();
-    bench.json("id new --out owner.key").await;
-    bench
-        .json("app sign film.toml --key owner.key --out film.app")
-        .await;
-    bench.json("--socket n/s app deploy film.app").await;
+    bench.deploy_film("n").await;
     let watcher = Client::connect(std::slice::from_ref(&node.socket), "watcher")
         .await
         .unwrap();
@@ -201,15 +195,24 @@ async fn a_program_that_does_not_read_is_named_and_cut_and_others_lose_nothing()
     sloth
         .ask(2, Method::FramesRecv, &json!({"att": att, "credit": 4_096}))
         .await;
-    let receiving = bench.start("--socket n/s subscribe film --out out");
-    let sent = ends(
-        "publish",
-        bench.start("--socket n/s publish film --file file --sinks 1"),
-    );
-    let sent = sent.await.unwrap();
-    let received = ends("subscribe", receiving).await.unwrap();
-    assert_eq!(received["frames"], sent["frames"]);
-    assert!(fs::read(bench.path("out")).unwrap() == fs::read(bench.path("file")).unwrap());
+    let reader = Client::connect(std::slice::from_ref(&node.socket), "reader")
+        .await
+        .unwrap();
+    let attachment = reader.attach(sink("film")).await.unwrap();
+    let reading = async {
+        let (mut frames, mut file) = (attachment.frames(None, 64), Vec::new());
+        loop {
+            let frame = frames.next().await.unwrap().unwrap();
+            file.extend_from_slice(&frame.data);
+            if frame.flags & Frame::LAST != 0 {
+                return file;
+            }
+        }
+    };
+    let publishing = bench.start("--socket n/s publish film --file file --sinks 1");
+    let (file, sent) = ends("the transfer", async { tokio::join!(reading, publishing) }).await;
+    assert_eq!(sent.unwrap()["bytes"], file.len());
+    assert!(file == fs::read(bench.path("file")).unwrap());
     let pid = std::process::id().to_string();
     let named = |text: &str| text.contains("frames.recv") && text.contains(&pid);
     loop {
@@ -233,4 +236,14 @@ async fn a_program_that_does_not_read_is_named_and_cut_and_others_lose_nothing()
     .await;
     while sloth.frame().await.is_some() {}
     assert!(node.rss() < before + GROWTH_MAX);
+}
+
+fn sink(app: &str) -> AppAttach {
+    AppAttach {
+        app: app.to_owned(),
+        role: As::Sink,
+        lease: None,
+        ports: None,
+        resume: None,
+    }
 }

@@ -17,6 +17,40 @@ async fn a_first_signal_drains_and_exits_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_signals_at_once_end_the_node_well() {
+    let bench = Bench::new();
+    let flags = format!("--listen {TCP} --no-mdns --set drain_ms=3600000");
+    let mut node = bench.node("n", &flags).await;
+    node.signal(Signal::TERM);
+    node.signal(Signal::INT);
+    assert_eq!(node.ended().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_origin_of_each_value_is_shown() {
+    let bench = Bench::new();
+    fs::write(bench.path("more.toml"), "relay_server = true\n").unwrap();
+    let mut command =
+        bench.command("config show --origin --json --config more.toml --profile server --no-mdns");
+    let shown = command
+        .env("OPUS_LIMITS_CONNECTIONS", "77")
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(code(&shown), 0, "{}", errors(&shown));
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    for part in [
+        "more.toml",
+        "OPUS_LIMITS_CONNECTIONS",
+        "77",
+        "profile server",
+        "command line",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_node_on_the_same_files_names_the_first() {
     let bench = Bench::new();
     let node = bench.node("n", &format!("--listen {TCP} --no-mdns")).await;

@@ -160,6 +160,14 @@ impl Peers {
         peer.usable.active().map(|_| &*peer.mailbox)
     }
 
+    /// Messages to all peers that were not written yet.
+    pub(super) fn unsent(&self) -> u64 {
+        self.connected
+            .values()
+            .map(|peer| peer.mailbox.unsent())
+            .sum()
+    }
+
     #[cfg(test)]
     pub(super) fn active(&self, node: NodeId) -> Option<ConnectionId> {
         self.connected.get(&node)?.usable.active()
