@@ -1,9 +1,12 @@
 //! `opus-testnet`: many Opus nodes on one machine, to look at, to measure and to break.
 
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+mod chain;
 mod demo;
 mod picture;
 mod run;
 mod say;
+mod scale;
 mod up;
 
 use std::{io::Write, process::ExitCode};
@@ -27,6 +30,10 @@ enum Verb {
     Kill(up::TellArgs),
     /// Starts a killed node of a running `up` again.
     Restart(up::TellArgs),
+    /// Measures the data path: three full nodes in a chain on loopback, over TCP and over QUIC.
+    Chain,
+    /// Measures how long nodes take to join one overlay, and what a node costs.
+    Scale(scale::ScaleArgs),
     /// Runs a scenario in the simulator and checks its claims.
     Run(run::RunArgs),
 }
@@ -41,6 +48,8 @@ fn main() -> ExitCode {
         Verb::Up(args) => live(up::run(&args)),
         Verb::Kill(args) => live(up::tell("kill", &args)),
         Verb::Restart(args) => live(up::tell("restart", &args)),
+        Verb::Chain => chain::run(),
+        Verb::Scale(args) => scale::run(&args),
         Verb::Run(args) => run::run(&args),
     };
     result.unwrap_or_else(|error| {

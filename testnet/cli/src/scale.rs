@@ -1,11 +1,12 @@
 //! How long N nodes take to join one overlay, and what a node costs: time, memory, connections.
 //!
-//! `cargo run --release -p opus-lab --example scale -- 300` (docs/performance.md). In virtual time:
+//! `cargo run --release --bin opus-testnet -- scale 300` (docs/performance.md). In virtual time:
 //! the wall time is the CPU time of all nodes on one core.
 
-use std::{io::Write, time::Duration};
+use std::{io::Write, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
+use clap::Args;
 use opus_core::Seed;
 use opus_ipc::{
     client::{Attachment, Client},
@@ -16,14 +17,20 @@ use opus_model::Stretch;
 use opus_samples::ticker;
 use opus_site::spec::SignedApp;
 
-fn main() -> anyhow::Result<()> {
-    let nodes = std::env::args()
-        .nth(1)
-        .map_or(Ok(300), |text| text.parse::<usize>())?;
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    let mut runtime = runtime;
+/// Options of `scale`.
+#[derive(Args, Debug)]
+pub(crate) struct ScaleArgs {
+    /// Number of nodes.
+    #[arg(default_value_t = 300, value_parser = clap::value_parser!(u16).range(2..=2000))]
+    nodes: u16,
+}
+
+/// Measures, on one core and in virtual time.
+pub(crate) fn run(args: &ScaleArgs) -> anyhow::Result<ExitCode> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build()?;
-    runtime.block_on(measure(nodes))
+    runtime.block_on(measure(usize::from(args.nodes)))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn measure(nodes: usize) -> anyhow::Result<()> {

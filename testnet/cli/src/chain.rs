@@ -1,14 +1,13 @@
 //! The data path: three nodes in a chain on loopback, over TCP and over QUIC.
 //!
-//! `cargo run --release -p opus-node --example chain` (docs/performance.md). Each node is the full
+//! `cargo run --release --bin opus-testnet -- chain` (docs/performance.md). Each node is the full
 //! composed behaviour on a thread of its own. What is told of the middle node is the CPU time of
 //! its thread: decryption, framing, forwarding core, encryption, kernel. Frames are of the
 //! complete class, so the source is held back by the slowest node and nothing is lost.
 
-#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-
 use std::{
     io::Write,
+    process::ExitCode,
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -33,7 +32,8 @@ const FRAMES_A_RUN: usize = 1_000_000;
 /// Frames of a latency figure: far apart, so that nothing queues.
 const PINGS: usize = 500;
 
-fn main() -> anyhow::Result<()> {
+/// Measures and prints.
+pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout();
     writeln!(
         out,
@@ -59,7 +59,7 @@ fn main() -> anyhow::Result<()> {
             )?;
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 struct Row {
