@@ -163,7 +163,7 @@ impl Runtime {
             &parts.seed,
         );
         let config = libp2p::swarm::Config::with_tokio_executor()
-            .with_idle_connection_timeout(network::IDLE_TIMEOUT)
+            .with_idle_connection_timeout(parts.options.idle_timeout)
             .with_max_negotiating_inbound_streams(network::NEGOTIATING_STREAMS_MAX)
             .with_smart_dial();
         let mut swarm = Swarm::new(parts.transport, behaviour, peer, config);

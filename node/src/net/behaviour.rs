@@ -87,6 +87,8 @@ pub struct NetOptions {
     pub hide_listen_addresses: bool,
     /// The operator's lists.
     pub lists: limits::Lists,
+    /// A connection that nobody wants closes after this time.
+    pub idle_timeout: Duration,
     /// Identify repeats after this time.
     pub identify_interval: Duration,
 }
@@ -112,6 +114,7 @@ impl NetOptions {
             home: false,
             hide_listen_addresses: false,
             lists: limits::Lists::default(),
+            idle_timeout: Duration::from_secs(60),
             identify_interval: Duration::from_secs(300),
         }
     }

@@ -17,8 +17,6 @@ use crate::net::{
     addr::{self, Policy, Reach, ip_of, is_relayed, reach_of},
 };
 
-/// A connection that nobody wants closes after this time.
-pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Streams in negotiation at once; the default is 128.
 pub(super) const NEGOTIATING_STREAMS_MAX: usize = 32;
 /// Time between two looks whether Kademlia should find neighbours.

@@ -54,12 +54,22 @@ async fn measure(nodes: usize) -> anyhow::Result<()> {
     for node in 1..nodes {
         attachments.push(attach(&dial(&lab, node).await?, &app, As::Sink).await?);
     }
+    let mut joined = None;
     for _ in 0..1_200 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let Some(tree) = lab.tree(overlay, alpha).await else {
             continue;
         };
-        if tree.members.len() < nodes || !tree.violators(alpha, 3.0).is_empty() {
+        if tree.members.len() < nodes {
+            continue;
+        }
+        let joined = *joined.get_or_insert_with(|| {
+            (
+                wall.elapsed().as_secs_f64(),
+                virtual_start.elapsed().as_secs_f64(),
+            )
+        });
+        if !tree.violators(alpha, 3.0).is_empty() {
             continue;
         }
         let mut ends = 0;
@@ -71,9 +81,12 @@ async fn measure(nodes: usize) -> anyhow::Result<()> {
         let used = rss_bytes()?.saturating_sub(before);
         writeln!(
             std::io::stdout(),
-            "{nodes} nodes in one overlay, all within alpha {}: {:.1} s wall, {:.1} s virtual, \
+            "{nodes} nodes: all joined after {:.1} s wall, {:.1} s virtual; all within alpha {} \
+             after {:.1} s wall, {:.1} s virtual; \
              {:.2} MiB a node, {:.1} connection ends a node, RDP max {:.3} mean {:.3}, \
              cost {:.3} x MST, {:.3} x central LAST",
+            joined.0,
+            joined.1,
             alpha.factor(),
             wall.elapsed().as_secs_f64(),
             virtual_start.elapsed().as_secs_f64(),

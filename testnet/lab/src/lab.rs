@@ -134,6 +134,8 @@ impl Lab {
                 .kademlia
                 .then_some(Some(libp2p::kad::Mode::Server)),
             address_limits: AddressLimits::default(),
+            // Every probe of a stranger is a dial: hundreds of nodes share one memory here.
+            idle_timeout: Duration::from_secs(5),
             // Once is enough: nothing about a node of a lab changes.
             identify_interval: Duration::from_secs(24 * 3_600),
             ..NetOptions::isolated()
