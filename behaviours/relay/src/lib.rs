@@ -42,6 +42,8 @@
 //! **Weaknesses.**
 //! - A lost child that has sinks holds the source for up to 30 s once its window is full, also when
 //!   its process never comes back: nobody can tell. `Command::ChildLeft` ends that.
+//! - The old parent of a child that moved keeps its claim for 3 s. If the new parent dies before it
+//!   spoke for the child, and is not a child of the old one, a child that notices later has a gap.
 //! - A branch that is attached again *outside* of the branch of its former grandparent is not seen
 //!   there, and its hold runs to its end; nothing is lost, the source may wait.
 //! - A ring keeps slices of the transport's read buffers: small frames between large ones keep the
@@ -62,6 +64,7 @@ mod dedup;
 mod flow;
 mod forward;
 mod header;
+mod holds;
 mod link;
 mod overlay;
 mod peer;

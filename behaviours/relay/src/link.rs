@@ -5,7 +5,12 @@ use std::collections::VecDeque;
 
 use opus_core::{NodeId, Time};
 
-use crate::{ack::Digest, header::u64_at, peer::PeerIndex, ring::Ring};
+use crate::{
+    ack::{BRANCHES_MAX, Digest},
+    header::u64_at,
+    peer::PeerIndex,
+    ring::Ring,
+};
 
 /// State of a sequence that was never written to this neighbour.
 const NEVER: u64 = 0;
@@ -21,6 +26,8 @@ pub(crate) enum Presence {
     Here(PeerIndex),
     /// Lost without goodbye: its claim is kept until then.
     Held(Time),
+    /// The neighbour began anew; the claim of its former branches is kept until then.
+    Orphans(Time),
 }
 
 /// The neighbour's own sinks.
@@ -119,7 +126,57 @@ impl Link {
     pub(crate) fn peer(&self) -> Option<PeerIndex> {
         match self.presence {
             Presence::Here(peer) => Some(peer),
-            Presence::Held(_) => None,
+            Presence::Held(_) | Presence::Orphans(_) => None,
+        }
+    }
+
+    /// Whether this is what the child `id` itself is due.
+    pub(crate) fn is_of(&self, id: NodeId) -> bool {
+        self.id == id && !self.is_orphans()
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.presence, Presence::Held(_))
+    }
+
+    pub(crate) fn is_orphans(&self) -> bool {
+        matches!(self.presence, Presence::Orphans(_))
+    }
+
+    /// How long a claim of somebody who is not here is kept.
+    pub(crate) fn held_until(&self) -> Option<Time> {
+        match self.presence {
+            Presence::Here(_) => None,
+            Presence::Held(until) | Presence::Orphans(until) => Some(until),
+        }
+    }
+
+    /// Its branches that are not among `others`.
+    pub(crate) fn branches_without(&self, others: &[u64]) -> Vec<u64> {
+        let is_gone = |name: &&u64| !others.contains(name);
+        self.branches.iter().filter(is_gone).copied().collect()
+    }
+
+    /// The claim of `branches`, which this neighbour has forgotten, as far as it spoke for them.
+    pub(crate) fn orphans(&self, now: Time, branches: Vec<u64>, until: Time) -> Self {
+        Self {
+            presence: Presence::Orphans(until),
+            ack: self.ack,
+            standing: Standing::Unsure,
+            branches,
+            // No peer is looked up for a claim of which nobody is here.
+            ..Self::new(now, self.id, PeerIndex::default(), self.start)
+        }
+    }
+
+    /// Takes over a later claim of the same kind.
+    pub(crate) fn join(&mut self, later: &Self) {
+        self.presence = later.presence;
+        self.ack = self.ack.min(later.ack);
+        for &branch in &later.branches {
+            if self.branches.len() < BRANCHES_MAX && !self.branches.contains(&branch) {
+                self.branches.push(branch);
+            }
         }
     }
 

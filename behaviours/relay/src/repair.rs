@@ -11,7 +11,7 @@ use crate::{
     flow::{Control, Ctx, Timer},
     forward::Verdict,
     header::{FLAG_ACK_NOW, FLAG_COMPLETE, Header, Kind},
-    link::{Link, Presence, Sinks, Standing, is_overtaken},
+    link::{Link, Presence, Standing, is_overtaken},
     peer::{PeerIndex, Want},
     sink::Sink,
 };
@@ -37,6 +37,7 @@ impl Complete {
             return Verdict::Duplicate;
         }
         self.rewind_for(ctx, index, digest);
+        self.keep_orphans(ctx, index, digest);
         let link = &mut self.links[index];
         link.on_digest(ctx.now, &self.ring, digest, hop_told);
         // It must hear where it stands unless it needs exactly what we can give.
@@ -292,15 +293,7 @@ impl Complete {
     pub(crate) fn on_tick(&mut self, ctx: &mut Ctx<'_>) -> bool {
         let mut busy = self.tick_up(ctx);
         let held = self.links.len();
-        let overlay = self.name.id.overlay;
-        self.links.retain(|link| {
-            let expired = matches!(link.presence, Presence::Held(t) if t <= ctx.now);
-            if expired && link.is_behind(&self.ring) {
-                let child = link.id;
-                ctx.out.tell(Event::SlowBranch { overlay, child });
-            }
-            !expired
-        });
+        self.expire_holds(ctx);
         let mut changed = self.links.len() != held;
         for index in 0..self.links.len() {
             let link = &mut self.links[index];
@@ -317,6 +310,7 @@ impl Complete {
             {
                 link.standing = Standing::Cut;
                 changed = true;
+                let overlay = self.name.id.overlay;
                 let child = link.id;
                 ctx.out.tell(Event::SlowBranch { overlay, child });
             }
@@ -367,71 +361,20 @@ impl Complete {
                 self.ups.push(Up::new(id, peer));
             }
         }
-        let lost = ctx.now + ctx.config.hold;
-        let moved = ctx.now + ctx.config.moved;
-        let is_down = |id: NodeId| downs.iter().any(|(down, _)| *down == id);
-        for link in &mut self.links {
-            if link.peer().is_some() && !is_down(link.id) {
-                link.presence = Presence::Held(if link.moved { moved } else { lost });
-                link.queued = false;
-                link.top_wanted = false;
-            }
-        }
+        self.hold_all_but(ctx, downs);
         let start = self.ring.position().or(self.promised);
         for &(id, peer) in downs {
-            match self.links.iter_mut().find(|link| link.id == id) {
+            match self.links.iter_mut().find(|link| link.is_of(id)) {
                 Some(link) if link.peer().is_none() => link.revive(ctx.now, peer),
                 Some(_) => {}
                 None => self.links.push(Link::new(ctx.now, id, peer, start)),
             }
         }
         self.release_holds();
+        self.extend_holds(ctx);
         self.want_digests(ctx);
         self.want_tops(ctx);
         self.on_acked(ctx);
-    }
-
-    /// A child has another parent: its claim here is kept only until that one answers for it.
-    pub(crate) fn on_child_moved(&mut self, ctx: &mut Ctx<'_>, child: NodeId) {
-        let moved = ctx.now + ctx.config.moved;
-        for link in self.links.iter_mut().filter(|link| link.id == child) {
-            match &mut link.presence {
-                Presence::Here(_) => link.moved = true,
-                Presence::Held(until) => *until = (*until).min(moved),
-            }
-        }
-    }
-
-    /// A child said goodbye: nothing is due to its own sinks. While it is an edge it still gets
-    /// frames, for its branches.
-    pub(crate) fn on_child_left(&mut self, ctx: &mut Ctx<'_>, child: NodeId) {
-        for link in self.links.iter_mut().filter(|link| link.id == child) {
-            link.sinks = Sinks::Left;
-        }
-        self.release_holds();
-        self.on_acked(ctx);
-    }
-
-    /// A lost child's claim ends when nobody is left to need it: it had no sinks, and all its
-    /// branches are children here or below, whose own positions count.
-    pub(crate) fn release_holds(&mut self) {
-        if !self.links.iter().any(|link| link.peer().is_none()) {
-            return;
-        }
-        let mut here = Vec::new();
-        for link in self
-            .links
-            .iter()
-            .filter(|link| link.peer().is_some() && link.standing == Standing::Confirmed)
-        {
-            here.push(link.name());
-            here.extend_from_slice(&link.branches);
-        }
-        self.links.retain(|link| {
-            let needed =
-                link.sinks == Sinks::Some || link.branches.iter().any(|id| !here.contains(id));
-            link.peer().is_some() || (link.standing != Standing::New && needed)
-        });
     }
 
     /// The channel to a neighbour came up or went down.

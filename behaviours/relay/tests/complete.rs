@@ -207,6 +207,64 @@ fn a_node_killed_and_restarted_resumes_its_sink_without_gap_or_copy() {
     );
 }
 
+/// Node 2 is, or is about to become, a child of 1 when that one is killed. 1 is back at once with
+/// its sink; 2 notices 8 s later only, and turns to 0.
+fn late_orphan(moving: bool) -> Net {
+    let config = Config {
+        ring_tail_bytes: 0,
+        ..Config::default()
+    };
+    let mut net = Net::new(3, Class::Complete, config, 1, CALM);
+    net.tree(&[None, Some(0), Some(usize::from(!moving))]);
+    net.source(0, BOOT | 1);
+    net.sink(1, None);
+    net.sink(2, None);
+    net.run_for(Duration::from_millis(500));
+    net.stream(0, 0, 300, Duration::from_millis(1));
+    if moving {
+        let (overlay, child) = (OVERLAY, id(2));
+        net.command(0, Command::ChildMoved { overlay, child });
+        net.set_parent(2, 1);
+        for node in [1, 2, 0] {
+            net.edges(node);
+        }
+    }
+    net.kill(1);
+    let seq = net.nodes[1].got[&att(1)].last().map(|(_, got)| got.seq);
+    net.parents[1] = None;
+    net.edges(0);
+    net.restart(1);
+    net.parents[2] = None;
+    net.set_parent(1, 0);
+    net.edges(0);
+    net.edges(1);
+    let (overlay, source) = (OVERLAY, id(0));
+    net.command(1, Command::Root { overlay, source });
+    net.sink(1, seq);
+    net.stream(0, 300, 500, Duration::from_millis(1));
+    net.run_for(Duration::from_secs(8));
+    net.set_parent(2, 0);
+    net.edges(0);
+    net.edges(2);
+    net.stream(0, 800, 100, Duration::from_millis(1));
+    net.run_for(Duration::from_secs(2));
+    net
+}
+
+#[test]
+fn a_branch_of_a_node_that_restarted_at_once_is_waited_for() {
+    let net = late_orphan(false);
+    assert_eq!(net.numbers(1), all(0..900));
+    assert_eq!(net.numbers(2), all(0..900));
+}
+
+#[test]
+fn a_child_that_moved_below_a_node_that_died_is_waited_for() {
+    let net = late_orphan(true);
+    assert_eq!(net.numbers(1), all(0..900));
+    assert_eq!(net.numbers(2), all(0..900));
+}
+
 #[test]
 fn an_orphan_under_a_newcomer_gets_the_frames_from_before_its_time() {
     // 2 is new and has only the latest frames; 4, the orphan of 3, needs older ones through it.

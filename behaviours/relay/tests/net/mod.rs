@@ -76,7 +76,7 @@ pub(crate) struct Net {
     last: BTreeMap<(usize, usize), Time>,
     busy: BTreeMap<(usize, usize), Time>,
     rng: Rng,
-    parents: Vec<Option<usize>>,
+    pub(crate) parents: Vec<Option<usize>>,
     pub(crate) bytes_sent: u64,
 }
 
