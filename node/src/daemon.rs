@@ -1,9 +1,10 @@
 //! The process `opus-node run`: files, socket, log, signals around one [`runtime`](crate::runtime).
 //!
 //! Order of a start: log, signals, data directory and its lock, identity, boot count, socket,
-//! network. The socket answers before the network has found anybody. The first SIGTERM or Ctrl-C drains: clients
-//! get GOAWAY, overlays are left with their children handed over, anchors are saved; a second one
-//! ends the process at once. `kill -9` at any moment leaves files that the next start reads.
+//! network. The socket answers before the network has found anybody. The first SIGTERM or Ctrl-C
+//! drains: clients get GOAWAY, overlays are left with their children handed over, anchors are
+//! saved; a second one ends the process at once. `kill -9` at any moment leaves files that the next
+//! start reads.
 
 mod anchors;
 mod log;

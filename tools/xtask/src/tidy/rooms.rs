@@ -178,6 +178,9 @@ pub(super) const ROOMS: [Room; 15] = [
             "opus-node",
             "opus-ipc",
             "opus-samples",
+            // `chain` measures the data path below the site manager, on whole nodes.
+            "opus-relay",
+            "opus-swarm",
             "opus-site",
         ],
     ),
