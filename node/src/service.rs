@@ -88,21 +88,30 @@ impl Service for NodeService {
     }
 
     fn notice(&self, notice: Notice) {
-        if let Notice::SlowConsumer(_) | Notice::Evicted(_) = notice {
-            let mut slow = self.0.slow.lock().unwrap_or_else(PoisonError::into_inner);
-            if slow.len() >= SLOW_MAX {
-                slow.pop_front();
-            }
-            slow.push_back((self.0.handle.clock().now(), notice.to_string()));
+        match notice {
+            Notice::SlowConsumer(_) | Notice::Evicted(_) => self.0.name_slow(notice.to_string()),
+            Notice::Refused { .. } => self.0.warn(&notice.to_string()),
         }
-        self.0
-            .handle
-            .tellers()
-            .tell(Level::Warn, "ipc", notice.to_string());
     }
 }
 
 impl Inner {
+    /// Tells of a program that was cut because it did not read, and keeps it for `doctor`.
+    fn name_slow(&self, who: String) {
+        self.warn(&who);
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        if slow.len() >= SLOW_MAX {
+            slow.pop_front();
+        }
+        slow.push_back((self.handle.clock().now(), who));
+    }
+
+    fn warn(&self, msg: &str) {
+        self.handle
+            .tellers()
+            .tell(Level::Warn, "ipc", msg.to_owned());
+    }
+
     fn attachments(&self) -> MutexGuard<'_, BTreeMap<u64, Attachment>> {
         self.attachments
             .lock()

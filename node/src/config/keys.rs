@@ -139,6 +139,7 @@ pub const OTHER_VARIABLES: &[&str] = &[
     "OPUS_DATA",
     "OPUS_LOG",
     "OPUS_REQUIRE_DATA",
+    "OPUS_REQUIRE_NETNS",
     "OPUS_SEED",
     "OPUS_TIME_FACTOR",
 ];

@@ -16,6 +16,9 @@ use crate::runtime;
 /// Wait before a client asks again for a spec that has not arrived yet.
 const SPEC_RETRY_MS: u64 = 500;
 
+/// How the reason begins for which a sink that takes nothing is cut.
+const SLOW: &str = "slow_consumer";
+
 /// One program in one application. Ends with its connection.
 #[derive(Debug)]
 pub(super) struct Attachment {
@@ -103,10 +106,15 @@ impl Inner {
         // Filed before its end is watched: an end that came already must find it.
         self.attachments().insert(att, attachment);
         let inner = Arc::downgrade(self);
+        let program = Arc::clone(conn);
         let watcher = tokio::spawn(async move {
-            if let (Ok(why), Some(inner)) = (attached.ended.await, inner.upgrade())
-                && let Some(attachment) = inner.attachments().get_mut(&att)
-            {
+            let (Ok(why), Some(inner)) = (attached.ended.await, inner.upgrade()) else {
+                return;
+            };
+            if why.starts_with(SLOW) {
+                inner.name_slow(format!("{} stream=frames.recv: {why}", named(&program)));
+            }
+            if let Some(attachment) = inner.attachments().get_mut(&att) {
                 if let Some(outbox) = attachment.outbox.take() {
                     outbox.close(&why);
                 }
@@ -175,6 +183,15 @@ impl Inner {
             None => Ok(read(attachment)),
         }
     }
+}
+
+/// A program, for those who look for it.
+fn named(conn: &Conn) -> String {
+    let pid = conn
+        .peer
+        .pid
+        .map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+    format!("app={:?} pid={pid}", conn.app)
 }
 
 /// A component may name its own application only.

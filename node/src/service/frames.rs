@@ -177,24 +177,34 @@ impl Inner {
             return sink.err(Fault::new(Code::Busy, msg));
         };
         let data = self.handle.data();
-        let deliveries = self.owned(conn, params.att, |attachment| match attachment.role {
+        let queue = self.owned(conn, params.att, |attachment| match attachment.role {
             Role::Source => None,
             Role::Sink => {
                 let att = u32::try_from(params.att).ok()?;
-                data.deliveries(att)
+                let alive = attachment.alive.as_ref()?.subscribe();
+                Some((data.deliveries(att)?, alive))
             }
         });
-        let deliveries = match deliveries {
+        let (deliveries, mut alive) = match queue {
             Err(fault) => return sink.err(fault),
             Ok(None) => {
                 return sink.err(Fault::new(Code::Denied, "a source receives no frames"));
             }
-            Ok(Some(deliveries)) => deliveries,
+            Ok(Some(queue)) => queue,
         };
-        while let Ok(credit) = sink.ready().await {
-            let batch = tokio::select! {
-                batch = deliveries.next(credit) => batch,
-                () = sink.over() => return,
+        loop {
+            // The attachment may also end while its program gives no credit.
+            let ready = tokio::select! {
+                ready = sink.ready() => ready.map(Some),
+                _ = alive.changed() => Ok(None),
+            };
+            let batch = match ready {
+                Err(Over) => return,
+                Ok(None) => None,
+                Ok(Some(credit)) => tokio::select! {
+                    batch = deliveries.next(credit) => batch,
+                    () = sink.over() => return,
+                },
             };
             let Some(batch) = batch else {
                 let why = self.owned(conn, params.att, |_| ()).err();

@@ -50,6 +50,8 @@ fn isolated(bench: &Bench, script: &str) -> Command {
         ])
         .arg(env!("CARGO_BIN_EXE_opus-node"))
         .current_dir(bench.path(""))
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
         .env("HOME", bench.path(""))
         .kill_on_drop(true);
     command
