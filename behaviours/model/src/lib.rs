@@ -25,6 +25,7 @@ pub mod coordinate;
 pub mod graph;
 pub mod last;
 pub mod matrix;
+pub mod position;
 pub mod span;
 pub mod stretch;
 pub mod tree;
@@ -34,6 +35,7 @@ pub use crate::{
     graph::{Graph, GraphError, shortest_paths},
     last::last,
     matrix::{Matrix, MatrixError},
+    position::Position,
     span::{mst, spt, star_cost},
     stretch::{BelowOne, Stretch},
     tree::{Rdp, Tree, TreeError, delays_from_root},

@@ -10,12 +10,12 @@
 use std::time::Duration;
 
 use opus_core::{Contact, NodeId, Time};
+use opus_model::Position;
 use rand::RngExt;
 
 use crate::{
     local::{Local, Timer},
     member::{Child, Member, Parent},
-    position::Position,
     wire::{
         Answer, Body, Claim, Down, HINTS_MAX, HOPS_MAX, Leave, Offer, OfferKind, Parting, Pressure,
         Reason, SLACK_US_MAX, Standing, Verdict,

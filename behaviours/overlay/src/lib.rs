@@ -70,7 +70,6 @@ mod links;
 mod local;
 mod machine;
 mod member;
-mod position;
 mod rtt;
 #[cfg(test)]
 mod tests;
@@ -82,6 +81,5 @@ pub use crate::{
     command::{Command, Event, Refusal, Status, Sums},
     config::Config,
     machine::Overlay,
-    position::Position,
     wire::Message,
 };

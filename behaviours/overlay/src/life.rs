@@ -1,11 +1,11 @@
 //! Begin, end and turning points of a membership: what is neither edge nor tick.
 
 use opus_core::{Contact, NodeId};
+use opus_model::Position;
 
 use crate::{
     local::{Local, Timer},
     member::{Member, YIELDS_MAX},
-    position::Position,
     wire::Parting,
 };
 

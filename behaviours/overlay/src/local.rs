@@ -6,12 +6,12 @@ use std::{
 };
 
 use opus_core::{Contact, Hint, Lane, NodeId, Offence, Output, OverlayId, Rng, Time, Timers};
+use opus_model::Position;
 use rand::RngExt;
 
 use crate::{
     Config, Event,
     links::{Links, Sent},
-    position::Position,
     rtt::Rtts,
     wire::{Body, Message},
 };

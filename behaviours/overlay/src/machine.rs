@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use opus_core::{Contact, Deadline, Input, Machine, NodeId, Output, OverlayId, Rng, Time};
+use opus_model::Position;
 
 use crate::{
     Command, Config, Event, Message, Refusal, Status,
     local::{Local, Timer},
     member::Member,
-    position::Position,
     wire::{ALPHA_MILLI, Answer, Beat, Body, Parting, Purpose, Reason, Verdict},
 };
 

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use opus_core::{BoundedMap, Contact, NodeId, OverlayId, Time};
+use opus_model::Position;
 
 use crate::{
     Event, Status,
@@ -10,7 +11,6 @@ use crate::{
     command::Sums,
     commit::{Pending, Transit},
     local::{Local, Timer},
-    position::Position,
     tree,
     view::{Pool, View},
     wire::{Body, HINTED_HOPS, HOPS_MAX, Hop, Message, Pressure, SLACK_US_MAX, Standing},

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use opus_core::{NodeId, Time};
 
-use crate::position::Position;
+use opus_model::Position;
 
 /// A question unanswered for this long may be asked again: the probe gives up earlier.
 const OPEN: Duration = Duration::from_secs(15);

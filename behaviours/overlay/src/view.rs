@@ -6,9 +6,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use opus_core::{Contact, NodeId, Rng, Time};
+use opus_model::Position;
 use rand::RngExt;
 
-use crate::{clip::Interval, local::Local, position::Position, tree, wire::Standing};
+use crate::{clip::Interval, local::Local, tree, wire::Standing};
 
 /// What the feasible view forgives: estimates and delays change by this much.
 const FEASIBLE_MILLI: u64 = 1_020;

@@ -5,9 +5,10 @@
 //! its longest but one kind: senders therefore drop the hints of all but the nearest ancestors.
 
 use opus_core::{Contact, Hint, Malformed, NodeId, OverlayId, Wire};
+use opus_model::Position;
 use serde::{Deserialize, Serialize};
 
-use crate::{command::Sums, position::Position};
+use crate::command::Sums;
 
 /// Most nodes on a path to the root.
 pub const HOPS_MAX: usize = 64;

@@ -42,5 +42,5 @@ pub use crate::{
     command::{Command, Event, PathStats, Refusal},
     config::Config,
     machine::Probe,
-    wire::{Message, Position},
+    wire::Message,
 };

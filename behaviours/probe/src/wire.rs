@@ -1,9 +1,7 @@
 //! What two probes say to each other. All numbers are whole and clamped when decoded.
 
 use opus_core::{Limits, Malformed, Wire};
-use opus_model::coordinate::{
-    Coordinate, DIMENSIONS, ERROR_MAX, ERROR_MIN, HEIGHT_MS_MAX, HEIGHT_MS_MIN, POSITION_MS_MAX,
-};
+use opus_model::Position;
 use serde::{Deserialize, Serialize};
 
 /// A question and its answer. Both carry the sender's coordinate: the one who measures learns
@@ -42,61 +40,10 @@ impl Wire for Message {
     }
 }
 
-/// A coordinate on the wire: point, height, error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position(
-    /// The point, microseconds of round trip.
-    pub [i32; DIMENSIONS],
-    /// The height, microseconds of round trip.
-    pub u32,
-    /// The relative error, thousandths.
-    pub u16,
-);
-
-impl Position {
-    /// The nearest lawful value, which is what [`Coordinate::clamped`] would make of it.
-    fn clamped(self) -> Self {
-        Self::from(Coordinate::from(self))
-    }
-}
-
-impl From<Position> for Coordinate {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "within the limits an f32 holds a microsecond to a few parts in ten million"
-    )]
-    fn from(Position(point, height, error): Position) -> Self {
-        let point = point.map(|us| (f64::from(us) / 1e3) as f32);
-        let height = (f64::from(height) / 1e3) as f32;
-        Self::clamped(point, height, f32::from(error) / 1e3)
-    }
-}
-
-impl From<Coordinate> for Position {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a coordinate is within limits that fit, and each value is clamped to them"
-    )]
-    fn from(coordinate: Coordinate) -> Self {
-        let thousandths = |value: f32, least: f32, most: f32| {
-            let limit = |bound: f32| f64::from(bound) * 1e3;
-            (f64::from(value) * 1e3)
-                .clamp(limit(least), limit(most))
-                .round()
-        };
-        let point = coordinate.position_ms();
-        Self(
-            point.map(|ms| thousandths(ms, -POSITION_MS_MAX, POSITION_MS_MAX) as i32),
-            thousandths(coordinate.height_ms(), HEIGHT_MS_MIN, HEIGHT_MS_MAX) as u32,
-            thousandths(coordinate.error(), ERROR_MIN, ERROR_MAX) as u16,
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use opus_core::codec::{decode_wire, encode};
+    use opus_model::coordinate::DIMENSIONS;
     use proptest::prelude::*;
 
     use super::*;

@@ -8,12 +8,13 @@ use opus_core::{
     testing::{contract, test_seed},
 };
 use opus_model::Coordinate;
+use opus_model::Position;
 use proptest::prelude::*;
 use rand::RngExt;
 
 use super::{OVERLAY, World, feed, fire_due, id, machine};
 use crate::{
-    Command, Config, Event, Message, Position, Refusal, Sums,
+    Command, Config, Event, Message, Refusal, Sums,
     wire::{
         Answer, Beat, Body, Claim, DELAY_US_MAX, Down, ENTRIES_MAX, Entry, Gossip, HINTS_MAX,
         HOPS_MAX, Hop, Leave, Offer, OfferKind, Parting, Pressure, Purpose, RTT_US_MAX, Reason,

@@ -9,7 +9,7 @@ use opus_core::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::Position;
+use opus_model::Position;
 
 const LONG: Duration = Duration::from_secs(600);
 

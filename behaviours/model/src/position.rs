@@ -1,9 +1,10 @@
 //! A network coordinate on the wire: whole numbers, clamped.
 
-use opus_model::coordinate::{
+use serde::{Deserialize, Serialize};
+
+use crate::coordinate::{
     Coordinate, DIMENSIONS, ERROR_MAX, ERROR_MIN, HEIGHT_MS_MAX, HEIGHT_MS_MIN, POSITION_MS_MAX,
 };
-use serde::{Deserialize, Serialize};
 
 /// A coordinate on the wire: point and height in microseconds of round trip, error in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +19,8 @@ pub struct Position(
 
 impl Position {
     /// The nearest lawful value, which is what [`Coordinate::clamped`] would make of it.
-    pub(crate) fn clamped(self) -> Self {
+    #[must_use]
+    pub fn clamped(self) -> Self {
         Self::from(Coordinate::from(self))
     }
 
@@ -28,7 +30,7 @@ impl Position {
         clippy::cast_sign_loss,
         reason = "an estimate is positive, and a cast from float saturates"
     )]
-    pub(crate) fn estimate_us(self, other: Self) -> u32 {
+    pub fn estimate_us(self, other: Self) -> u32 {
         let estimate_ms = Coordinate::from(self).estimate_ms(&Coordinate::from(other));
         (estimate_ms * 1e3) as u32
     }
@@ -65,5 +67,25 @@ impl From<Coordinate> for Position {
             thousandths(coordinate.height_ms(), HEIGHT_MS_MIN, HEIGHT_MS_MAX) as u32,
             thousandths(coordinate.error(), ERROR_MIN, ERROR_MAX) as u16,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_a_peer_says_is_lawful_once_clamped(
+            point in any::<[i32; DIMENSIONS]>(), height in any::<u32>(), error in any::<u16>()
+        ) {
+            let lawful = Position(point, height, error).clamped();
+            let Position(point, height, error) = lawful;
+            prop_assert!(point.iter().all(|us| us.abs() <= 20_000_000));
+            prop_assert!((10..=20_000_000).contains(&height) && (10..=1_000).contains(&error));
+            prop_assert_eq!(lawful.clamped(), lawful);
+        }
     }
 }
