@@ -29,8 +29,8 @@ pub use self::{
     source::SendError,
 };
 
-/// Most events that wait for the node's loop. Overflow: the newest is dropped and counted; the
-/// states behind them stay visible in [`Data::inspect`].
+/// Most events that wait for the node's loop. Overflow: the newest is dropped, counted and told by
+/// `doctor`.
 const EVENTS_MAX: usize = 1_024;
 
 /// The data plane. Shared by the frame handlers, the service and the node's loop.

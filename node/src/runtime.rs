@@ -231,6 +231,11 @@ impl Core {
         *self.swarm.local_peer_id()
     }
 
+    /// The data plane.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
     fn behaviour(&mut self) -> &mut Behaviour {
         self.swarm.behaviour_mut()
     }

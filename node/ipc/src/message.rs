@@ -11,7 +11,7 @@ pub mod node;
 pub use self::{
     app::{
         AppAttach, AppDeploy, AppDetach, AppLine, AppList, AppRetire, AppShow, AppUpdate, AppView,
-        As, Attached, Deployed, Edge, Kind, Lease, LeaseKind, MemberItem, MemberState,
+        As, Attached, Deployed, Edge, FlowLine, Kind, Lease, LeaseKind, MemberItem, MemberState,
         MembershipWatch, Port, Proto, Quote, Resume, Value,
     },
     frame::{Code, End, Fault, FromClient, FromNode, Goaway, Hello, LimitsSaid, Role, Welcome},

@@ -257,6 +257,23 @@ fn show_view(to: &mut dyn Write, view: &AppView) -> io::Result<()> {
     for edge in &view.edges {
         writeln!(to, "  {} -> {}  {:.1} ms", edge.a, edge.b, edge.delay_ms)?;
     }
+    for flow in &view.flows {
+        let p99 = flow
+            .p99_ms
+            .map_or_else(String::new, |ms| format!(", p99 {ms:.1} ms"));
+        writeln!(
+            to,
+            "  flow {} of {}: offered {}, on time {}, late {}, lost {}, repaired {}, copies {}{p99}",
+            flow.flow,
+            flow.src,
+            flow.offered,
+            flow.on_time,
+            flow.late,
+            flow.lost,
+            flow.repaired,
+            flow.copies
+        )?;
+    }
     Ok(())
 }
 

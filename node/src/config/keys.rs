@@ -100,19 +100,27 @@ pub const KEYS: &[Key] = &[
         Kind::Count(0, 3_600_000),
         "how long a drain may take, milliseconds",
     ),
-    key("limits.memory", Kind::Size, "memory of the process"),
+    key(
+        "limits.memory",
+        Kind::Size,
+        "memory of the process; not enforced yet",
+    ),
     key(
         "limits.connections",
         Kind::Count(4, 100_000),
         "established connections",
     ),
-    key("limits.disk", Kind::Size, "state and caches on disk"),
-    key("limits.up", Kind::Rate, "sent; unset: no limit"),
-    key("limits.down", Kind::Rate, "received; unset: no limit"),
+    key(
+        "limits.disk",
+        Kind::Size,
+        "state and caches on disk; not enforced yet",
+    ),
+    key("limits.up", Kind::Rate, "sent; not enforced yet"),
+    key("limits.down", Kind::Rate, "received; not enforced yet"),
     key(
         "limits.month",
         Kind::Size,
-        "sent and received in a month; unset: no limit",
+        "sent and received in a month; not enforced yet",
     ),
     key(
         "log.filter",

@@ -107,6 +107,20 @@ impl Batch {
     pub fn give_up(mut self) {
         self.items.clear();
     }
+
+    /// Those from `first` on were not handed over: the next reader of the attachment gets them.
+    /// The ones before count as taken.
+    pub fn put_back(mut self, first: usize) {
+        let rest = self.items.split_off(first.min(self.items.len()));
+        let mut inner = self.data.lock();
+        if let Some(queue) = inner.sinks.get_mut(&self.att) {
+            for delivery in rest.into_iter().rev() {
+                queue.items.push_front(delivery);
+            }
+        }
+        // Released before the ones that were taken are told, which takes the lock again.
+        drop(inner);
+    }
 }
 
 impl Deref for Batch {
@@ -126,5 +140,64 @@ impl Drop for Batch {
         let frames = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
         let att = self.att;
         self.data.command(Command::Taken { att, frames, bytes });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use opus_core::{NodeId, OverlayId};
+    use opus_relay::{Config, FlowId, Forward};
+    use opus_swarm::Clock;
+
+    use super::*;
+
+    fn delivery(seq: u64) -> Delivery {
+        Delivery {
+            att: 1,
+            flow: FlowId {
+                overlay: OverlayId(1),
+                source: NodeId([2; 32]),
+                flow: 0,
+            },
+            seq,
+            flags: 0,
+            data: Bytes::from_static(b"frame"),
+        }
+    }
+
+    fn with_deliveries(count: u64) -> (Arc<Data>, Deliveries) {
+        let core = Forward::new(Config::default(), NodeId([1; 32]));
+        let data = Arc::new(Data::new(core, Clock::new()));
+        data.open_queue(1);
+        for seq in 1..=count {
+            let mut inner = data.lock();
+            inner.sinks.get_mut(&1).unwrap().push(delivery(seq));
+        }
+        let deliveries = data.deliveries(1).unwrap();
+        (data, deliveries)
+    }
+
+    fn seqs(batch: &Batch) -> Vec<u64> {
+        batch.iter().map(|delivery| delivery.seq).collect()
+    }
+
+    #[tokio::test]
+    async fn what_a_cancelled_stream_did_not_send_comes_to_the_next_in_order() {
+        let (data, first) = with_deliveries(5);
+        let batch = first.next(4).await.unwrap();
+        assert_eq!(seqs(&batch), [1, 2, 3, 4]);
+        batch.put_back(2);
+        let second = data.deliveries(1).unwrap();
+        assert_eq!(seqs(&second.next(64).await.unwrap()), [3, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_put_back_for_an_attachment_that_has_ended() {
+        let (data, deliveries) = with_deliveries(2);
+        let batch = deliveries.next(2).await.unwrap();
+        data.close_queue(1);
+        batch.put_back(0);
+        assert!(deliveries.next(1).await.is_none());
     }
 }

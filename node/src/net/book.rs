@@ -128,14 +128,6 @@ impl Book {
             .collect()
     }
 
-    /// The addresses of `peer` that may be passed on to others.
-    pub fn public_addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
-        self.entries
-            .get(peer)
-            .map(|entry| entry.learned.clone())
-            .unwrap_or_default()
-    }
-
     /// Notes that a dial failed, so that the peer is left alone for a while.
     pub fn failed(&mut self, now: Time, peer: &PeerId) {
         if let Some(entry) = self.entries.get_mut(peer) {
@@ -195,7 +187,6 @@ mod tests {
         assert!(!book.learn(Time::ZERO, peer, private.clone()));
         book.write(Time::ZERO, peer, private.clone());
         assert_eq!(book.addresses(&peer), [private]);
-        assert!(book.public_addresses(&peer).is_empty());
     }
 
     #[test]

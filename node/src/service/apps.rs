@@ -1,10 +1,11 @@
 //! `app.*` but attaching: deploy, update, retire, list, show.
 
-use opus_core::codec;
+use opus_core::{OverlayId, codec};
 use opus_ipc::message::{
-    AppLine, AppList, AppView, Code, Deployed, Edge, Fault, Kind as Said, Quote,
+    AppLine, AppList, AppView, Code, Deployed, Edge, Fault, FlowLine, Kind as Said, Quote,
 };
 use opus_overlay::Status;
+use opus_relay::{FlowId, FlowStats, Forward};
 use opus_site::spec::{Kind, SPEC_BYTES_MAX, SignedApp, Spec};
 
 use super::{
@@ -95,7 +96,31 @@ fn view(core: &mut Core, app: &opus_site::spec::AppRef) -> Result<AppView, Fault
             .as_ref()
             .map_or(0.0, |status| status.sums.cost_us as f64 / 1e3),
         knob: f64::from(knob) / 1e3,
+        flows: flows(core, overlay),
     })
+}
+
+/// What passed through this node.
+fn flows(core: &Core, overlay: OverlayId) -> Vec<FlowLine> {
+    let line = |(id, stats): (FlowId, FlowStats)| FlowLine {
+        src: opus_swarm::peer_id(&id.source).to_string(),
+        flow: id.flow,
+        offered: stats.offered,
+        on_time: stats.on_time,
+        late: stats.late,
+        lost: stats.lost,
+        refused: stats.refused,
+        duplicates: stats.duplicates,
+        repaired: stats.repaired,
+        copies: stats.copies,
+        p99_ms: stats
+            .latency
+            .quantile(0.99)
+            .map(|p99| p99.as_secs_f64() * 1e3),
+    };
+    let all = core.data().inspect(Forward::flows);
+    let ours = all.into_iter().filter(|(id, _)| id.overlay == overlay);
+    ours.map(line).collect()
 }
 
 /// The edges at this node: to its parent, and to its children.

@@ -211,12 +211,13 @@ impl Inner {
                 let why = why.map_or_else(|| "detached".to_owned(), |fault| fault.msg);
                 return sink.end(Code::Unavailable, why);
             };
-            let wanted = |item: &&Delivery| params.flow.is_none_or(|flow| flow == item.flow.flow);
-            if hand_over(&sink, batch.iter().filter(wanted)).await.is_err() {
-                // A stream that was cancelled has got what it wanted; a client that is gone has
-                // not, and comes back for it.
+            if let Err(unsent) = hand_over(&sink, &batch, params.flow).await {
+                // A client that is gone comes back for all of them, by another attachment; one that
+                // cancelled the stream may open another on this one.
                 if sink.is_lost() {
                     batch.give_up();
+                } else {
+                    batch.put_back(unsent);
                 }
                 return;
             }
@@ -226,14 +227,20 @@ impl Inner {
 
 /// Sends frames and waits until they are the client's: in its socket, where they outlive this node.
 /// Only then may they be acknowledged.
-async fn hand_over<'a>(
+///
+/// Errors: the place of the first one that was not sent.
+async fn hand_over(
     sink: &Sink<Frame>,
-    deliveries: impl Iterator<Item = &'a Delivery>,
-) -> Result<(), Over> {
-    for delivery in deliveries {
-        sink.send(&frame(delivery)).await?;
+    deliveries: &[Delivery],
+    flow: Option<u8>,
+) -> Result<(), usize> {
+    for (place, delivery) in deliveries.iter().enumerate() {
+        let wanted = flow.is_none_or(|flow| flow == delivery.flow.flow);
+        if wanted && sink.send(&frame(delivery)).await.is_err() {
+            return Err(place);
+        }
     }
-    sink.flushed().await
+    sink.flushed().await.map_err(|Over| deliveries.len())
 }
 
 fn frame(delivery: &Delivery) -> Frame {

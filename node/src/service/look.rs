@@ -286,11 +286,18 @@ fn network_checks(core: &mut Core, bootstrapped: bool) -> Vec<Check> {
         good("reach")
     };
     let denied = core.connections_denied();
+    let dropped = core.data().events_dropped();
     let limits = if denied > 0 {
         bad(
             "limits",
-            format!("{denied} connections were denied by the limits per address block"),
+            format!("{denied} connections were denied by the limits or lists of the operator"),
             "opus-node events -f".to_owned(),
+        )
+    } else if dropped > 0 {
+        bad(
+            "limits",
+            format!("{dropped} events of the data plane were dropped: the node is too busy"),
+            "give the node more of the processor".to_owned(),
         )
     } else {
         good("limits")

@@ -30,8 +30,9 @@ use tokio::time::{Instant, Sleep};
 
 /// Most bytes under way on one stream in one direction; beyond it the writer waits.
 const FLIGHT_BYTES_MAX: usize = 1 << 20;
-/// Read from the inner stream at once.
-const CHUNK_BYTES: usize = 16 << 10;
+/// Read from the inner stream at once. On the stack: a buffer kept by each of the ten thousand
+/// connection ends of a large lab would be most of its memory.
+const CHUNK_BYTES: usize = 8 << 10;
 /// A stream over a cut way tries again after this time, as TCP does.
 const HELD_RETRY: Duration = Duration::from_millis(100);
 
@@ -122,7 +123,6 @@ pub struct EmulatedStream<S> {
     /// Read, but the way is cut: travels when the cut ends.
     held: Option<Bytes>,
     timer: Pin<Box<Sleep>>,
-    chunk: Box<[u8]>,
 }
 
 impl<S: AsyncRead + Unpin> EmulatedStream<S> {
@@ -137,7 +137,6 @@ impl<S: AsyncRead + Unpin> EmulatedStream<S> {
             ends_at: None,
             held: None,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            chunk: Box::default(),
         }
     }
 
@@ -176,13 +175,11 @@ impl<S: AsyncRead + Unpin> EmulatedStream<S> {
 
     /// The next bytes of the inner stream; empty at its end.
     fn read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        if self.chunk.is_empty() {
-            self.chunk = vec![0; CHUNK_BYTES].into();
-        }
-        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut self.chunk));
+        let mut chunk = [0; CHUNK_BYTES];
+        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut chunk));
         // A broken inner stream ends like a closed one: after what was under way.
         let count = read.unwrap_or(0);
-        Poll::Ready(Ok(Bytes::copy_from_slice(&self.chunk[..count])))
+        Poll::Ready(Ok(Bytes::copy_from_slice(&chunk[..count])))
     }
 
     /// When something arrives next, or is worth another try.

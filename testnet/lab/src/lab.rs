@@ -25,7 +25,7 @@ use crate::{EmulatedTransport, LabConfig, LabError, Wires};
 /// In-process ports of one lab: more than it has nodes.
 const PORTS: u64 = 1 << 20;
 /// Bytes between a program and its node.
-const DUPLEX_BYTES: usize = 64 << 10;
+const DUPLEX_BYTES: usize = 16 << 10;
 
 /// A running lab. Dropping it ends its nodes.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ pub use cbor4ii::core::Value;
 use opus_core::{Malformed, NodeId};
 use serde::{Deserialize, Serialize};
 
-use crate::body::{bodies, num};
+use crate::body::{bodies, maybe_num, num};
 
 /// Longest `appref`: 32 letters, a dot, 52 letters of owner.
 const APPREF_MAX: usize = 85;
@@ -233,6 +233,37 @@ pub struct AppView {
     /// LAST alpha or spanner k.
     #[serde(with = "num")]
     pub knob: f64,
+    /// What passed through this node, by rising source and flow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flows: Vec<FlowLine>,
+}
+
+/// Counters of one flow at one node, since it came to carry it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowLine {
+    /// Peer id of the source.
+    pub src: String,
+    /// 0 to 15.
+    pub flow: u8,
+    /// At the source: frames taken. Elsewhere: frames due to local sinks.
+    pub offered: u64,
+    /// Frames delivered within the promise.
+    pub on_time: u64,
+    /// Frames dropped because they came after their deadline.
+    pub late: u64,
+    /// Frames given up.
+    pub lost: u64,
+    /// At the source: frames not taken because the window was full.
+    pub refused: u64,
+    /// Copies that were here already, and never went to a program.
+    pub duplicates: u64,
+    /// Frames that filled a hole.
+    pub repaired: u64,
+    /// Copies written to neighbours.
+    pub copies: u64,
+    /// 99th percentile from source to sink, ms, at most 1.5 times too high; none before a frame.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_num")]
+    pub p99_ms: Option<f64>,
 }
 
 /// How a lease came about.

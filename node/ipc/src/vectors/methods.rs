@@ -9,11 +9,11 @@ use crate::{
     body::Raw,
     message::{
         AppAttach, AppDeploy, AppDetach, AppLine, AppList, AppRetire, AppShow, AppUpdate, AppView,
-        As, Attached, Check, Code, Deployed, Edge, Empty, End, EventItem, EventLine, Fault, Frame,
-        FramesFlush, FramesRecv, FramesSend, FromClient, FromNode, Goaway, Hello, IpcSchema, Kind,
-        Lease, LeaseKind, LimitsSaid, MemberItem, MemberState, MembershipWatch, NodeDoctor,
-        NodeDrain, NodeEvents, NodeLogSet, NodePeers, NodeStatus, PeerLine, Port, Proto, Quote,
-        Resume, Role, Sent, Status, Value, Verdict, Via, Welcome,
+        As, Attached, Check, Code, Deployed, Edge, Empty, End, EventItem, EventLine, Fault,
+        FlowLine, Frame, FramesFlush, FramesRecv, FramesSend, FromClient, FromNode, Goaway, Hello,
+        IpcSchema, Kind, Lease, LeaseKind, LimitsSaid, MemberItem, MemberState, MembershipWatch,
+        NodeDoctor, NodeDrain, NodeEvents, NodeLogSet, NodePeers, NodeStatus, PeerLine, Port,
+        Proto, Quote, Resume, Role, Sent, Status, Value, Verdict, Via, Welcome,
         frame::{Named, params},
     },
     method::{FEATURES, Method},
@@ -381,10 +381,29 @@ fn app_show(of: &mut Of) {
         rdp: 1.25,
         cost: 3.0,
         knob: 1.5,
+        flows: Vec::new(),
+    };
+    let flow = FlowLine {
+        src: PEER.to_owned(),
+        flow: 0,
+        offered: 1_000,
+        on_time: 990,
+        late: 6,
+        lost: 4,
+        refused: 0,
+        duplicates: 2,
+        repaired: 1,
+        copies: 2_000,
+        p99_ms: Some(41.5),
+    };
+    let busy = AppView {
+        flows: vec![flow],
+        ..view.clone()
     };
     of.req("by name", 1, &by("ticker"));
     of.req("by name and owner", 2, &by(APP));
     of.res("a tree of one edge", 2, &view);
+    of.res("with what passed through the node", 3, &busy);
     of.err(
         "nobody knows it",
         1,
