@@ -64,14 +64,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// 256 messages and 256 KiB a lane, 4,096 wishes, 10 s, 100 points fading in 10 minutes.
+    /// 256 messages and 256 KiB a lane, 4,096 wishes, 3 s, 100 points fading in 10 minutes.
     pub fn new(local: NodeId) -> Self {
         Self {
             local,
             lane_messages_max: 256,
             lane_bytes_max: 256 << 10,
             wishes_max: 4_096,
-            linger: Duration::from_secs(10),
+            linger: Duration::from_secs(3),
             ban_score: 100,
             fade: Duration::from_secs(6),
         }

@@ -263,7 +263,8 @@ fn show_view(to: &mut dyn Write, view: &AppView) -> io::Result<()> {
             .map_or_else(String::new, |ms| format!(", p99 {ms:.1} ms"));
         writeln!(
             to,
-            "  flow {} of {}: offered {}, on time {}, late {}, lost {}, repaired {}, copies {}{p99}",
+            "  flow {} of {}: offered {}, on time {}, late {}, lost {}, repaired {}, \
+             copies {}{p99}",
             flow.flow,
             flow.src,
             flow.offered,

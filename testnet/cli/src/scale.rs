@@ -23,17 +23,24 @@ pub(crate) struct ScaleArgs {
     /// Number of nodes.
     #[arg(default_value_t = 300, value_parser = clap::value_parser!(u16).range(2..=2000))]
     nodes: u16,
+    /// Fail if a node takes more memory than this, MiB.
+    #[arg(long, value_name = "MIB")]
+    mib_max: Option<f64>,
 }
 
 /// Measures, on one core and in virtual time.
 pub(crate) fn run(args: &ScaleArgs) -> anyhow::Result<ExitCode> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build()?;
-    runtime.block_on(measure(usize::from(args.nodes)))?;
+    let mib = runtime.block_on(measure(usize::from(args.nodes)))?;
+    if let Some(max) = args.mib_max.filter(|max| mib > *max) {
+        bail!("a node takes {mib:.2} MiB, more than {max}: see docs/performance.md for what it is");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn measure(nodes: usize) -> anyhow::Result<()> {
+/// Prints the figures, and returns the memory of a node in MiB.
+async fn measure(nodes: usize) -> anyhow::Result<f64> {
     let before = rss_bytes()?;
     let wall = wall();
     let virtual_start = tokio::time::Instant::now();
@@ -79,25 +86,25 @@ async fn measure(nodes: usize) -> anyhow::Result<()> {
         }
         let rdp = tree.tree.rdp(&tree.matrix);
         let used = rss_bytes()?.saturating_sub(before);
+        let mib = used as f64 / f64::from(1 << 20) / nodes as f64;
         writeln!(
             std::io::stdout(),
             "{nodes} nodes: all joined after {:.1} s wall, {:.1} s virtual; all within alpha {} \
              after {:.1} s wall, {:.1} s virtual; \
-             {:.2} MiB a node, {:.1} connection ends a node, RDP max {:.3} mean {:.3}, \
+             {mib:.2} MiB a node, {:.1} connection ends a node, RDP max {:.3} mean {:.3}, \
              cost {:.3} x MST, {:.3} x central LAST",
             joined.0,
             joined.1,
             alpha.factor(),
             wall.elapsed().as_secs_f64(),
             virtual_start.elapsed().as_secs_f64(),
-            used as f64 / f64::from(1 << 20) / nodes as f64,
             ends as f64 / nodes as f64,
             rdp.max,
             rdp.mean,
             tree.cost_ms() / tree.mst_ms,
             tree.cost_ms() / tree.last_ms,
         )?;
-        return Ok(());
+        return Ok(mib);
     }
     bail!("{nodes} nodes did not come to rest within 600 virtual seconds")
 }
