@@ -19,6 +19,7 @@ pub mod codec;
 pub mod contact;
 pub mod id;
 pub mod machine;
+pub mod pack;
 pub mod seed;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
