@@ -126,6 +126,11 @@ impl Writer {
         self.bytes.push((value & 0x7f) as u8);
     }
 
+    /// What was written.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Bytes so far.
     pub fn len(&self) -> usize {
         self.bytes.len()

@@ -1,0 +1,324 @@
+//! Clusters as values: their names, the seats in them, and what a member knows of its own.
+//!
+//! A cluster of level 1 seats nodes; one of level `l` above seats clusters of level `l - 1`, each
+//! by its agent. A seat keeps its number for life, so that a message names its sender in one byte.
+
+use std::collections::BTreeMap;
+
+use opus_core::{
+    Contact, Malformed, NodeId, packed,
+    pack::{Few, Pack, Reader, Writer},
+};
+use opus_model::Position;
+
+/// Levels of the hierarchy. 6: sixteen seats each already reach 16 million nodes.
+pub const LEVELS_MAX: u8 = 6;
+
+/// Seats of one cluster, including those taken while it splits: four times the least size.
+pub const SEATS_MAX: usize = 64;
+
+/// Ranked deputies of a cluster of level 1.
+pub const DEPUTIES: usize = 3;
+
+/// A cluster under one agent: the epoch rises with each change of the agent, and no two agents
+/// ever hold the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterRef {
+    /// Drawn at random when the cluster was made.
+    pub id: u64,
+    /// From 1.
+    pub epoch: u32,
+}
+
+packed!(ClusterRef { id, epoch });
+
+impl ClusterRef {
+    /// 16 bits that stand for it in messages between its members, who hold few clusters each.
+    pub fn tag(self) -> u16 {
+        let mixed = (self.id ^ u64::from(self.epoch)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        u16::try_from(mixed >> 48).expect("16 bits are left")
+    }
+
+    /// The same cluster under its next agent.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self {
+            id: self.id,
+            epoch: self.epoch.saturating_add(1),
+        }
+    }
+}
+
+/// A network coordinate in a message. Clamped when unpacked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place(pub Option<Position>);
+
+impl Place {
+    /// Estimated round trip, microseconds; far if either is unknown.
+    pub fn estimate_us(self, other: Self) -> u32 {
+        match (self.0, other.0) {
+            (Some(one), Some(other)) => one.estimate_us(other),
+            _ => UNKNOWN_US,
+        }
+    }
+}
+
+/// How far away what has no coordinate is taken to be: 1 s, farther than any real round trip.
+const UNKNOWN_US: u32 = 1_000_000;
+
+impl Pack for Place {
+    fn pack(&self, to: &mut Writer) {
+        self.0.is_some().pack(to);
+        if let Some(Position(point, height, error)) = self.0 {
+            for us in point {
+                us.pack(to);
+            }
+            height.pack(to);
+            error.pack(to);
+        }
+    }
+
+    fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        if !bool::unpack(from)? {
+            return Ok(Self(None));
+        }
+        let point = [Pack::unpack(from)?, Pack::unpack(from)?, Pack::unpack(from)?];
+        let position = Position(point, Pack::unpack(from)?, Pack::unpack(from)?);
+        Ok(Self(Some(position.clamped())))
+    }
+}
+
+/// Who sits in a cluster: a node at level 1, above it a cluster with its agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The node, or the agent.
+    pub contact: Contact,
+    /// Rises with each start of the node, so that a restart replaces its old self.
+    pub incarnation: u64,
+    /// Where it stands.
+    pub place: Place,
+    /// Whether it may hold a post: reachable for strangers, and healthy.
+    pub fit: bool,
+    /// How long it had been up when this was said, seconds.
+    pub up_s: u32,
+    /// The cluster that it stands for, above level 1.
+    pub child: Option<ClusterRef>,
+    /// Nodes below; 1 at level 1.
+    pub size: u32,
+}
+
+packed!(Seat {
+    contact,
+    incarnation,
+    place,
+    fit,
+    up_s,
+    child,
+    size
+});
+
+impl Seat {
+    /// Who sits there.
+    pub const fn id(&self) -> NodeId {
+        self.contact.id
+    }
+}
+
+/// The seats of a cluster, by number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roster {
+    seats: BTreeMap<u8, Seat>,
+}
+
+impl Roster {
+    /// Number of seats taken.
+    pub fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Whether nobody sits there.
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
+    /// All seats, by number.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u8, &Seat)> {
+        self.seats.iter().map(|(&slot, seat)| (slot, seat))
+    }
+
+    /// The seat of this number.
+    pub fn get(&self, slot: u8) -> Option<&Seat> {
+        self.seats.get(&slot)
+    }
+
+    /// The seat of this number, to change.
+    pub fn get_mut(&mut self, slot: u8) -> Option<&mut Seat> {
+        self.seats.get_mut(&slot)
+    }
+
+    /// Where `id` sits.
+    pub fn find(&self, id: NodeId) -> Option<u8> {
+        let found = self.iter().find(|(_, seat)| seat.id() == id);
+        found.map(|(slot, _)| slot)
+    }
+
+    /// Where this cluster sits.
+    pub fn find_child(&self, child: ClusterRef) -> Option<u8> {
+        let found = self.iter().find(|(_, seat)| seat.child == Some(child));
+        found.map(|(slot, _)| slot)
+    }
+
+    /// Takes the lowest free number; `None` if all [`SEATS_MAX`] are taken.
+    pub fn add(&mut self, seat: Seat) -> Option<u8> {
+        let slot = (0..SEATS_MAX as u8).find(|slot| !self.seats.contains_key(slot))?;
+        self.seats.insert(slot, seat);
+        Some(slot)
+    }
+
+    /// Puts a seat where the agent says it is. Numbers beyond [`SEATS_MAX`] are ignored.
+    pub fn put(&mut self, slot: u8, seat: Seat) {
+        if usize::from(slot) < SEATS_MAX {
+            self.seats.insert(slot, seat);
+        }
+    }
+
+    /// Frees a seat.
+    pub fn remove(&mut self, slot: u8) -> Option<Seat> {
+        self.seats.remove(&slot)
+    }
+
+    /// Nodes below all seats.
+    pub fn size(&self) -> u32 {
+        let add = |sum: u32, (_, seat): (u8, &Seat)| sum.saturating_add(seat.size);
+        self.iter().fold(0, add)
+    }
+}
+
+impl FromIterator<(u8, Seat)> for Roster {
+    fn from_iter<I: IntoIterator<Item = (u8, Seat)>>(seats: I) -> Self {
+        let mut roster = Self::default();
+        for (slot, seat) in seats {
+            roster.put(slot, seat);
+        }
+        roster
+    }
+}
+
+impl Pack for Roster {
+    fn pack(&self, to: &mut Writer) {
+        let seats = self.iter().map(|(slot, seat)| (slot, seat.clone()));
+        Few::<_, SEATS_MAX>(seats.collect()).pack(to);
+    }
+
+    fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let Few(seats) = Few::<(u8, Seat), SEATS_MAX>::unpack(from)?;
+        let rising = seats.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        let in_range = seats.iter().all(|(slot, _)| usize::from(*slot) < SEATS_MAX);
+        if !rising || !in_range {
+            return Err(Malformed::Invalid("seats are not numbered in order"));
+        }
+        Ok(seats.into_iter().collect())
+    }
+}
+
+/// What members know of their cluster; the agent's copy is the true one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Which cluster, under which agent.
+    pub cluster: ClusterRef,
+    /// From 1.
+    pub level: u8,
+    /// Who holds the post. Above level 1 it need not sit in the cluster.
+    pub agent: Contact,
+    /// The seats that take over, first come first.
+    pub deputies: Few<u8, SEATS_MAX>,
+    /// Who sits there.
+    pub roster: Roster,
+}
+
+packed!(View {
+    cluster,
+    level,
+    agent,
+    deputies,
+    roster
+});
+
+impl View {
+    /// 32 bits that differ, very likely, if two views do.
+    pub fn digest(&self) -> u32 {
+        digest(|to| {
+            self.cluster.pack(to);
+            self.agent.id.pack(to);
+            self.deputies.pack(to);
+            for (slot, seat) in self.roster.iter() {
+                slot.pack(to);
+                seat.id().pack(to);
+                seat.incarnation.pack(to);
+                seat.child.pack(to);
+            }
+        })
+    }
+
+    /// The place of `slot` among the deputies, from 0.
+    pub fn rank(&self, slot: u8) -> Option<usize> {
+        let Few(deputies) = &self.deputies;
+        deputies.iter().position(|&deputy| deputy == slot)
+    }
+
+    /// How this cluster stands in the paths of those below.
+    pub fn ancestor(&self) -> Ancestor {
+        let Few(deputies) = &self.deputies;
+        let seats = deputies.iter().filter_map(|&slot| self.roster.get(slot));
+        let contacts = seats.map(|seat| seat.contact.clone());
+        Ancestor {
+            level: self.level,
+            cluster: self.cluster,
+            agent: self.agent.clone(),
+            deputies: Few(contacts.take(DEPUTIES).collect()),
+        }
+    }
+}
+
+/// A cluster on the way to the root, and who to ask there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    /// Its level.
+    pub level: u8,
+    /// Which cluster.
+    pub cluster: ClusterRef,
+    /// Its agent.
+    pub agent: Contact,
+    /// Who else sits there.
+    pub deputies: Few<Contact, DEPUTIES>,
+}
+
+packed!(Ancestor {
+    level,
+    cluster,
+    agent,
+    deputies
+});
+
+/// The clusters above, from the nearest to the root.
+pub type Path = Few<Ancestor, { LEVELS_MAX as usize }>;
+
+/// 32 bits that differ, very likely, if two paths do.
+pub fn path_digest(path: &Path) -> u32 {
+    digest(|to| {
+        let Few(ancestors) = path;
+        for ancestor in ancestors {
+            ancestor.cluster.pack(to);
+            ancestor.agent.id.pack(to);
+        }
+    })
+}
+
+/// FNV-1a over packed values: it finds differences, not forgeries.
+fn digest(write: impl FnOnce(&mut Writer)) -> u32 {
+    let mut writer = Writer::default();
+    write(&mut writer);
+    let fold = |hash: u32, &byte: &u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    writer.as_bytes().iter().fold(0x811c_9dc5, fold)
+}
+

@@ -1,0 +1,89 @@
+//! Sizes, intervals and limits.
+
+use std::time::Duration;
+
+/// Settings of a machine. All nodes of a network should have equal ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Least size of a cluster that is not the root, called d: one below merges, and one of three
+    /// times as many splits. Opus 3.3 leaves it open; at 16 a tree of 10,000 nodes has height 3.
+    pub size_min: usize,
+    /// Time between two beats of a member, and between two pulses to deputies.
+    pub heartbeat: Duration,
+    /// An agent pulses each leaf once in so many heartbeats.
+    pub leaf_pulse: u32,
+    /// Heartbeats that may be missed before an agent is suspected.
+    pub missed_max: u32,
+    /// Added to every wait for a heartbeat: a late timer is no death.
+    pub grace: Duration,
+    /// Between two pings of a suspect.
+    pub ping_apart: Duration,
+    /// Between the claims of two deputies.
+    pub claim_apart: Duration,
+    /// How long a claim waits for its parent before it is made to another one there.
+    pub claim_wait: Duration,
+    /// Claims without an answer after which a deputy acts without a grant.
+    pub claims_max: u32,
+    /// Silence after which a member's agent is replaced without a deputy.
+    pub agent_silence: Duration,
+    /// Silence after which a member looks for another cluster.
+    pub orphan_silence: Duration,
+    /// Silence after which an agent has a member looked after by another one.
+    pub member_silence: Duration,
+    /// How long a joiner waits for an answer.
+    pub join_wait: Duration,
+    /// How long a node seeks a tree before it is one of its own.
+    pub seek_max: Duration,
+    /// Children whose delay a joiner measures before it goes on to the nearest.
+    pub measured_max: usize,
+    /// How long a measurement may take.
+    pub measure_wait: Duration,
+    /// How long a split or merge may take before it is given up.
+    pub change_wait: Duration,
+    /// Pause after a split or merge that failed.
+    pub change_pause: Duration,
+    /// How long an agent holds two posts before it gives the lower one to a deputy.
+    pub two_posts: Duration,
+    /// How long a new deputy must have been up to go before the others.
+    pub proven: Duration,
+    /// Time between two tries of a root to find another one.
+    pub hello: Duration,
+    /// Contacts from the command line and the directory. Overflow: the oldest goes.
+    pub seeds_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            size_min: 16,
+            heartbeat: Duration::from_secs(1),
+            leaf_pulse: 5,
+            missed_max: 2,
+            grace: Duration::from_millis(250),
+            ping_apart: Duration::from_millis(300),
+            claim_apart: Duration::from_millis(300),
+            claim_wait: Duration::from_millis(600),
+            claims_max: 3,
+            agent_silence: Duration::from_millis(5_250),
+            orphan_silence: Duration::from_secs(12),
+            member_silence: Duration::from_secs(6),
+            join_wait: Duration::from_secs(2),
+            seek_max: Duration::from_secs(5),
+            measured_max: 6,
+            measure_wait: Duration::from_secs(3),
+            change_wait: Duration::from_secs(3),
+            change_pause: Duration::from_secs(5),
+            two_posts: Duration::from_secs(10),
+            proven: Duration::from_secs(30),
+            hello: Duration::from_secs(10),
+            seeds_max: 16,
+        }
+    }
+}
+
+impl Config {
+    /// Seats from which a cluster splits.
+    pub const fn size_split(&self) -> usize {
+        3 * self.size_min
+    }
+}

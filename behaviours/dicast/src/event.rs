@@ -1,0 +1,84 @@
+//! What our own node asks of dicast, and what dicast tells it.
+
+use opus_core::{Contact, NodeId};
+use opus_model::Position;
+
+use crate::cluster::ClusterRef;
+
+/// From our own node. Every command is answered, a refused one by [`Event::Refused`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Look for the tree, beginning with these; without any, be one.
+    Start {
+        /// Echoed in a refusal.
+        id: u64,
+        /// Nodes that may be in the tree.
+        seeds: Vec<Contact>,
+    },
+    /// More nodes that may be in the tree, as a directory or a neighbour found them.
+    Found {
+        /// Echoed in a refusal.
+        id: u64,
+        /// Who.
+        contacts: Vec<Contact>,
+    },
+    /// What became of [`Event::Measure`]: round trips in microseconds, none for the unreachable.
+    Measured {
+        /// That of the event.
+        id: u64,
+        /// In any order; those that are missing count as unreachable.
+        results: Vec<(NodeId, Option<u32>)>,
+    },
+    /// Where this node stands.
+    Coordinate(Position),
+    /// Whether strangers can dial this node.
+    Reachable(bool),
+    /// Leave the tree.
+    Leave,
+}
+
+/// To our own node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A command could not be carried out.
+    Refused {
+        /// The command's.
+        id: u64,
+        /// Why.
+        reason: Refusal,
+    },
+    /// This node has a seat in this cluster of level 1.
+    Joined(ClusterRef),
+    /// This node has left, or lost its seat and seeks another.
+    Left,
+    /// Measure the delay to these, and say so by [`Command::Measured`].
+    Measure {
+        /// To be echoed.
+        id: u64,
+        /// At most eight.
+        targets: Vec<Contact>,
+    },
+    /// How to reach one who is about to be dialled.
+    Address(Contact),
+    /// Nobody known leads to the tree: other contacts are wanted.
+    WantSeeds,
+    /// A node has come into our cluster.
+    MemberUp(Contact),
+    /// A node has gone from our cluster.
+    MemberDown(NodeId),
+    /// Our cluster of level 1 has another agent.
+    AgentChanged(Contact),
+    /// The cluster at the top is another, or has another agent.
+    RootChanged(ClusterRef),
+}
+
+/// Why a command was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The machine has started before and did not leave.
+    Started,
+    /// The machine has not started.
+    NotStarted,
+    /// No measurement with this id is under way.
+    UnknownMeasurement,
+}

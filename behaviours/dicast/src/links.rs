@@ -1,0 +1,133 @@
+//! Connections: which peers are connected, which this machine wants, and what waits for a dial.
+//!
+//! A member keeps the connection to its agent; all others are opened when something is to be said
+//! and let go some seconds after the last word.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use opus_core::{NodeId, Time};
+
+use crate::wire::Message;
+
+/// Messages that wait for one dial. Overflow: the oldest is dropped, as the network might.
+const WAITING_MAX: usize = 4;
+
+/// Peers wanted at once: the members of two posts that all have to be checked, and as many others.
+/// Overflow: the message is dropped.
+const WANTED_MAX: usize = 256;
+
+/// How long a connection is held after the last word to a peer that is not kept.
+const HELD: Duration = Duration::from_secs(8);
+
+/// What the driver must be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Dial(NodeId),
+    Release(NodeId),
+    Send(NodeId, Message),
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Links {
+    connected: BTreeSet<NodeId>,
+    wanted: BTreeMap<NodeId, Wish>,
+    kept: BTreeSet<NodeId>,
+    orders: VecDeque<Order>,
+}
+
+#[derive(Clone, Debug)]
+struct Wish {
+    used_at: Time,
+    waiting: VecDeque<Message>,
+}
+
+impl Links {
+    /// Sends, or dials first.
+    pub(crate) fn send(&mut self, now: Time, to: NodeId, message: Message) {
+        if let Some(wish) = self.wanted.get_mut(&to) {
+            wish.used_at = now;
+        }
+        if self.connected.contains(&to) {
+            self.orders.push_back(Order::Send(to, message));
+            return;
+        }
+        if !self.want(now, to) {
+            return;
+        }
+        if let Some(wish) = self.wanted.get_mut(&to) {
+            if wish.waiting.len() >= WAITING_MAX {
+                wish.waiting.pop_front();
+            }
+            wish.waiting.push_back(message);
+        }
+    }
+
+    /// Sets the peers to which connections are kept while they last.
+    pub(crate) fn keep(&mut self, now: Time, peers: BTreeSet<NodeId>) {
+        if peers == self.kept {
+            return;
+        }
+        for &peer in &peers {
+            self.want(now, peer);
+        }
+        self.kept = peers;
+    }
+
+    pub(crate) fn on_connected(&mut self, now: Time, peer: NodeId) {
+        self.connected.insert(peer);
+        if let Some(wish) = self.wanted.get_mut(&peer) {
+            wish.used_at = now;
+            for message in wish.waiting.drain(..) {
+                self.orders.push_back(Order::Send(peer, message));
+            }
+        }
+    }
+
+    /// The connection is gone, or there will be none; what waited for it is lost.
+    pub(crate) fn on_gone(&mut self, peer: NodeId) {
+        self.connected.remove(&peer);
+        if self.wanted.remove(&peer).is_some() {
+            self.orders.push_back(Order::Release(peer));
+        }
+    }
+
+    /// Lets go what has not been used for a while.
+    pub(crate) fn sweep(&mut self, now: Time) {
+        let (kept, orders) = (&self.kept, &mut self.orders);
+        self.wanted.retain(|peer, wish| {
+            let holds = kept.contains(peer) || now.since(wish.used_at) < HELD;
+            if !holds {
+                orders.push_back(Order::Release(*peer));
+            }
+            holds
+        });
+    }
+
+    pub(crate) fn is_connected(&self, peer: NodeId) -> bool {
+        self.connected.contains(&peer)
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Order> {
+        self.orders.pop_front()
+    }
+
+    fn want(&mut self, now: Time, peer: NodeId) -> bool {
+        if self.wanted.contains_key(&peer) {
+            return true;
+        }
+        if self.wanted.len() >= WANTED_MAX {
+            return false;
+        }
+        let wish = Wish {
+            used_at: now,
+            waiting: VecDeque::new(),
+        };
+        self.wanted.insert(peer, wish);
+        self.orders.push_back(Order::Dial(peer));
+        true
+    }
+}

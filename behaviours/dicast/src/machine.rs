@@ -1,0 +1,542 @@
+//! The machine: inputs to joins, beats, pulses, takeovers. Dispatch and what all parts share.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use opus_core::{
+    BoundedQueue, Contact, Deadline, Input, Lane, Machine, NodeId, Output, Rng, Time, Timers,
+};
+use rand::RngExt;
+
+use crate::{
+    Command, Config, Event, Message, Refusal,
+    cluster::{Ancestor, ClusterRef, LEVELS_MAX, Path, Place, Seat, View},
+    links::{Links, Order},
+    state::{Check, FORMER, Former, Handover, Membership, Post, Purpose, Question, Seek},
+};
+
+mod admit;
+mod check;
+mod claim;
+mod grant;
+mod heal;
+mod member;
+mod merge;
+mod office;
+mod post;
+mod seek;
+mod split;
+
+/// Pings under way. Overflow: the oldest counts as unanswered.
+const CHECKS_MAX: usize = 128;
+
+/// Measurements and questions under way, each. Overflow: the oldest is forgotten.
+const ASKED_MAX: usize = 64;
+
+/// Names of clusters that are no more. Overflow: the oldest is forgotten.
+const FORMERS_MAX: usize = 16;
+
+/// Contacts in other subtrees. Overflow: the oldest is forgotten.
+const FAR_MAX: usize = 8;
+
+/// Messages to ourselves that one input may cause; more would be a loop.
+const LOCAL_MAX: usize = 4_096;
+
+/// One for the tick, four for each level, one for whatever is under way.
+const TIMERS_MAX: usize = 1 + 4 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
+
+/// One node's part in the hierarchy. See the crate for how, [`Machine`] for the calls.
+#[derive(Debug)]
+pub struct Dicast {
+    config: Config,
+    rng: Rng,
+    timers: Timers<Timer>,
+    /// Drained after each mutation; holds what one mutation makes.
+    outputs: VecDeque<Output<Message, Event>>,
+    me: Me,
+    links: Links,
+    /// From us to us: the agent of a cluster is an ordinary member of it.
+    local: VecDeque<Message>,
+    running: bool,
+    /// Our seat as a node.
+    leaf: Option<Membership>,
+    /// Our posts, by level.
+    posts: BTreeMap<u8, Post>,
+    /// Seats sought, by level of the cluster.
+    seeks: BTreeMap<u8, Seek>,
+    /// Where a tree may be found, the newest last.
+    seeds: BoundedQueue<Contact>,
+    /// Who held a post at the top when we last heard, the newest last: the way back after a cut.
+    far: BoundedQueue<Contact>,
+    formers: BoundedQueue<Former>,
+    /// Offices handed over and not confirmed, by level.
+    handovers: BTreeMap<u8, Handover>,
+    checks: BTreeMap<u64, Check>,
+    questions: BTreeMap<u64, Question>,
+    measures: BTreeMap<u64, Purpose>,
+    /// Since when the posts are being given away to leave.
+    leaving_since: Option<Time>,
+    /// When a root next looks for others.
+    hello_at: Time,
+    /// When an agent that we do not know was last asked what it takes us for.
+    stray_at: Time,
+    /// The cluster at the top that was told last.
+    root_told: Option<ClusterRef>,
+}
+
+/// What others are told of us.
+#[derive(Clone, Debug)]
+struct Me {
+    contact: Contact,
+    incarnation: u64,
+    place: Place,
+    reachable: bool,
+    started: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// Beats, pulses, and whatever is looked at once a heartbeat.
+    Tick,
+    /// The next try of a search.
+    Seek(u8),
+    /// The next step against the silent agent of this level.
+    Doubt(u8),
+    /// A split, merge or handover of this post takes too long, or its next try is due.
+    Change(u8),
+    /// An office was not confirmed.
+    Handover(u8),
+    /// A ping was not answered.
+    Check(u64),
+    /// A question was not answered.
+    Question(u64),
+    /// A measurement takes too long.
+    Measure(u64),
+}
+
+impl Dicast {
+    /// A machine of no tree. `incarnation` must rise with each start of the node.
+    pub fn new(config: Config, contact: Contact, incarnation: u64, rng: Rng) -> Self {
+        let seeds = BoundedQueue::new(config.seeds_max);
+        Self {
+            rng,
+            timers: Timers::new(TIMERS_MAX),
+            outputs: VecDeque::new(),
+            me: Me {
+                contact,
+                incarnation,
+                place: Place::default(),
+                reachable: true,
+                started: Time::ZERO,
+            },
+            links: Links::default(),
+            local: VecDeque::new(),
+            running: false,
+            leaf: None,
+            posts: BTreeMap::new(),
+            seeks: BTreeMap::new(),
+            seeds,
+            far: BoundedQueue::new(FAR_MAX),
+            formers: BoundedQueue::new(FORMERS_MAX),
+            handovers: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            measures: BTreeMap::new(),
+            leaving_since: None,
+            hello_at: Time::ZERO,
+            stray_at: Time::ZERO,
+            root_told: None,
+            config,
+        }
+    }
+
+    /// Who we are.
+    pub const fn id(&self) -> NodeId {
+        self.me.contact.id
+    }
+
+    /// The cluster of level 1 in which we sit, as we know it, and our seat there.
+    pub fn leaf(&self) -> Option<(&View, u8)> {
+        self.leaf.as_ref().map(|leaf| (&leaf.view, leaf.slot))
+    }
+
+    /// The clusters above ours, from the nearest to the root.
+    pub fn path(&self) -> &[Ancestor] {
+        self.leaf.as_ref().map_or(&[], |leaf| &leaf.path.0)
+    }
+
+    /// The clusters whose agent we are, by rising level; the true views.
+    pub fn posts(&self) -> impl Iterator<Item = &View> {
+        self.posts.values().map(|post| &post.view)
+    }
+
+    /// The seat of our post at `level` one level up: the cluster as we know it, and our number.
+    pub fn seat_above(&self, level: u8) -> Option<(&View, u8)> {
+        let up = self.posts.get(&level)?.up.as_ref()?;
+        Some((&up.view, up.slot))
+    }
+
+    /// The cluster at the top, as far as we know.
+    pub fn root(&self) -> Option<Ancestor> {
+        let highest = self.posts.values().next_back();
+        let membership = match highest.map(|post| (&post.up, post)) {
+            Some((None, post)) => return Some(post.view.ancestor()),
+            Some((Some(up), _)) => up,
+            None => self.leaf.as_ref()?,
+        };
+        let top = membership.path.0.last().cloned();
+        Some(top.unwrap_or_else(|| membership.view.ancestor()))
+    }
+
+    fn on_command(&mut self, now: Time, command: Command) {
+        match command {
+            Command::Start { id, seeds } => self.on_start(now, id, seeds),
+            Command::Found { id, contacts } => self.on_found(now, id, contacts),
+            Command::Measured { id, results } => self.on_measured(now, id, &results),
+            Command::Coordinate(position) => self.me.place = Place(Some(position)),
+            Command::Reachable(reachable) => self.me.reachable = reachable,
+            Command::Leave => self.on_leave_command(now),
+        }
+    }
+
+    fn on_start(&mut self, now: Time, id: u64, seeds: Vec<Contact>) {
+        if self.running {
+            self.refuse(id, Refusal::Started);
+            return;
+        }
+        self.running = true;
+        self.me.started = now;
+        for seed in seeds {
+            self.remember(seed);
+        }
+        let phase = self.rng.random_range(0..self.config.heartbeat.as_micros() as u64);
+        self.timers.set(Timer::Tick, now + Duration::from_micros(phase.max(1)));
+        if self.seeds.is_empty() {
+            self.found_tree(now);
+        } else {
+            self.seek(now, 1);
+        }
+    }
+
+    fn on_found(&mut self, now: Time, id: u64, contacts: Vec<Contact>) {
+        if !self.running {
+            self.refuse(id, Refusal::NotStarted);
+            return;
+        }
+        for contact in contacts {
+            self.remember(contact);
+        }
+        let levels: Vec<u8> = self.seeks.keys().copied().collect();
+        for target in levels {
+            self.refill(target);
+            self.timers.set_earliest(Timer::Seek(target), now);
+        }
+    }
+
+    fn on_message(&mut self, now: Time, from: NodeId, message: Message) {
+        if !self.running {
+            return;
+        }
+        match message {
+            Message::Beat(beat) => self.on_beat(now, from, &beat),
+            Message::Pulse(pulse) => self.on_pulse(now, from, &pulse),
+            Message::Check(nonce) => self.send(now, from, Message::Alive(nonce)),
+            Message::Alive(nonce) => self.on_alive(now, from, nonce),
+            Message::Accuse(accuse) => self.on_accuse(now, from, accuse),
+            Message::Verdict(verdict) => self.on_verdict(now, from, &verdict),
+            Message::Join(join) => self.on_join(now, from, join),
+            Message::Places(places) => self.on_places(now, from, places),
+            Message::Welcome(welcome) => self.on_welcome(now, from, welcome),
+            Message::Busy((level, retry)) => self.on_busy(now, from, level, retry),
+            Message::Ask(tag) => self.on_ask(now, from, tag),
+            Message::Stranger(tag) => self.on_stranger(now, from, tag),
+            Message::Leave((tag, slot)) => self.on_leave(now, from, tag, slot),
+            Message::Moved(moved) => self.on_moved(now, from, moved),
+            Message::Claim(claim) => self.on_claim(now, from, claim),
+            Message::Grant(grant) => self.on_grant(now, from, grant),
+            Message::Fenced(fenced) => self.on_fenced(now, from, &fenced),
+            Message::Takeover(takeover) => self.on_takeover(now, from, takeover),
+            Message::Twin(twin) => self.on_twin(now, from, twin),
+            Message::Twinned(twinned) => self.on_twinned(now, from, &twinned),
+            Message::Poles(poles) => self.on_poles(now, from, poles),
+            Message::Sides(sides) => self.on_sides(now, from, &sides),
+            Message::Office(office) => self.on_office(now, from, office),
+            Message::Merge(merge) => self.on_merge(now, from, merge),
+            Message::Merged(merged) => self.on_merged(now, from, &merged),
+            Message::Crown(cluster) => self.on_crown(now, from, cluster),
+            Message::Hello(hello) => self.on_hello(now, from, hello),
+        }
+    }
+
+    /// Sends to a peer, or to ourselves.
+    fn send(&mut self, now: Time, to: NodeId, message: Message) {
+        if to == self.id() {
+            self.local.push_back(message);
+        } else {
+            self.links.send(now, to, message);
+        }
+    }
+
+    /// Sends to one who may be a stranger: the driver learns first how to reach it.
+    fn send_to(&mut self, now: Time, to: &Contact, message: Message) {
+        if to.id != self.id() && !to.hint.0.is_empty() && !self.links.is_connected(to.id) {
+            self.tell(Event::Address(to.clone()));
+        }
+        self.send(now, to.id, message);
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn refuse(&mut self, id: u64, reason: Refusal) {
+        self.tell(Event::Refused { id, reason });
+    }
+
+    /// Notes one who may lead to a tree later.
+    fn remember(&mut self, contact: Contact) {
+        let known = contact.id == self.id() || self.seeds.iter().any(|seed| seed.id == contact.id);
+        if !known {
+            self.seeds.push(contact);
+        }
+    }
+
+    /// Notes who is at the top of this path.
+    fn note_far(&mut self, path: &Path) {
+        let Some(top) = path.0.last() else {
+            return;
+        };
+        let me = self.id();
+        let named = std::iter::once(&top.agent).chain(&top.deputies.0);
+        let named: Vec<Contact> = named.filter(|named| named.id != me).cloned().collect();
+        let mut far = BoundedQueue::new(FAR_MAX);
+        let is_named = |old: &Contact| named.iter().any(|new| new.id == old.id);
+        let older = self.far.iter().filter(|old| !is_named(old));
+        for contact in older.cloned().collect::<Vec<_>>().into_iter().chain(named.clone()) {
+            far.push(contact);
+        }
+        self.far = far;
+    }
+
+    fn remember_former(
+        &mut self,
+        now: Time,
+        old: ClusterRef,
+        cluster: ClusterRef,
+        agent: Contact,
+    ) {
+        self.formers.push(Former {
+            old,
+            cluster,
+            agent,
+            slots: None,
+            until: now + FORMER,
+        });
+    }
+
+    /// Our seat, as others shall know it; for the cluster of `child` if it is given.
+    fn seat(&self, now: Time, child: Option<ClusterRef>, size: u32) -> Seat {
+        let up_s = now.since(self.me.started).as_secs();
+        Seat {
+            contact: self.me.contact.clone(),
+            incarnation: self.me.incarnation,
+            place: self.me.place,
+            fit: self.me.reachable,
+            up_s: u32::try_from(up_s).unwrap_or(u32::MAX),
+            child,
+            size,
+        }
+    }
+
+    /// The seat of our post at `level` as its parent shall know it.
+    fn seat_of_post(&self, now: Time, level: u8) -> Option<Seat> {
+        let view = &self.posts.get(&level)?.view;
+        let mut seat = self.seat(now, Some(view.cluster), view.roster.size());
+        let places = view.roster.iter().map(|(_, seat)| seat.place);
+        seat.place = crate::decide::centre(places);
+        Some(seat)
+    }
+
+    /// Our membership in a cluster of `level`.
+    fn membership(&self, level: u8) -> Option<&Membership> {
+        match level {
+            0 => None,
+            1 => self.leaf.as_ref(),
+            _ => self.posts.get(&(level - 1))?.up.as_ref(),
+        }
+    }
+
+    fn membership_mut(&mut self, level: u8) -> Option<&mut Membership> {
+        match level {
+            0 => None,
+            1 => self.leaf.as_mut(),
+            _ => self.posts.get_mut(&(level - 1))?.up.as_mut(),
+        }
+    }
+
+    /// The levels at which we sit in a cluster.
+    fn membership_levels(&self) -> Vec<u8> {
+        let leaf = self.leaf.iter().map(|_| 1);
+        let above = self.posts.iter().filter(|(_, post)| post.up.is_some());
+        leaf.chain(above.map(|(level, _)| level + 1)).collect()
+    }
+
+    /// The level at which we sit in the cluster of this tag, under this agent.
+    fn level_of_tag(&self, tag: u16, agent: NodeId) -> Option<u8> {
+        let is_it = |level: &u8| {
+            let view = self.membership(*level).map(|m| &m.view);
+            view.is_some_and(|view| view.cluster.tag() == tag && view.agent.id == agent)
+        };
+        self.membership_levels().into_iter().find(is_it)
+    }
+
+    /// The post of this tag.
+    fn post_of_tag(&self, tag: u16) -> Option<u8> {
+        let mut posts = self.posts.iter();
+        posts
+            .find(|(_, post)| post.view.cluster.tag() == tag)
+            .map(|(&level, _)| level)
+    }
+
+    fn hear_ourselves(&mut self, now: Time) {
+        for _ in 0..LOCAL_MAX {
+            let Some(message) = self.local.pop_front() else {
+                return;
+            };
+            self.on_message(now, self.id(), message);
+        }
+    }
+
+    /// What follows every input: our own messages, the peers to keep, what the driver must do.
+    fn settle(&mut self, now: Time) {
+        self.hear_ourselves(now);
+        self.drop_outdated_post();
+        let levels = self.membership_levels();
+        let agents = levels.iter().filter_map(|&level| self.membership(level));
+        let mut kept: BTreeSet<NodeId> = agents.map(|m| m.view.agent.id).collect();
+        kept.remove(&self.id());
+        self.links.keep(now, kept);
+        let root = self.root().map(|root| root.cluster);
+        if let Some(root) = root.filter(|_| root != self.root_told) {
+            self.root_told = Some(root);
+            self.tell(Event::RootChanged(root));
+        }
+        while let Some(order) = self.links.poll() {
+            self.outputs.push_back(match order {
+                Order::Dial(peer) => Output::Dial(peer),
+                Order::Release(peer) => Output::Release(peer),
+                Order::Send(to, message) => Output::Send {
+                    to,
+                    lane: lane(&message),
+                    message,
+                },
+            });
+        }
+    }
+
+    fn on_timer(&mut self, now: Time, timer: Timer) {
+        match timer {
+            Timer::Tick => self.on_tick(now),
+            Timer::Seek(target) => self.on_seek_due(now, target),
+            Timer::Doubt(level) => self.on_doubt_due(now, level),
+            Timer::Change(level) => self.on_change_due(now, level),
+            Timer::Handover(level) => self.on_handover_due(now, level),
+            Timer::Check(nonce) => self.on_check_due(now, nonce),
+            Timer::Question(nonce) => self.on_question_due(now, nonce),
+            Timer::Measure(id) => self.on_measured(now, id, &[]),
+        }
+    }
+
+    fn on_tick(&mut self, now: Time) {
+        self.timers.set(Timer::Tick, now + self.config.heartbeat);
+        self.links.sweep(now);
+        for level in self.membership_levels() {
+            self.beat(now, level);
+            self.look_at_agent(now, level);
+        }
+        let posts: Vec<u8> = self.posts.keys().copied().collect();
+        for level in posts {
+            self.round(now, level);
+        }
+        self.greet(now);
+        self.look_at_leaving(now);
+    }
+
+    /// Forgets everything but who we are.
+    fn stop(&mut self) {
+        self.running = false;
+        self.leaving_since = None;
+        self.leaf = None;
+        self.posts.clear();
+        self.seeks.clear();
+        self.handovers.clear();
+        self.checks.clear();
+        self.questions.clear();
+        self.measures.clear();
+        self.timers = Timers::new(TIMERS_MAX);
+    }
+}
+
+/// Rosters wait behind signs of life.
+fn lane(message: &Message) -> Lane {
+    match message {
+        Message::Welcome(_) | Message::Places(_) | Message::Office(_) | Message::Merge(_) => {
+            Lane::Bulk
+        }
+        _ => Lane::Control,
+    }
+}
+
+impl Machine for Dicast {
+    const PROTOCOL: &'static str = "/opus/dicast/1";
+    type Command = Command;
+    type Message = Message;
+    type Event = Event;
+
+    fn handle(&mut self, now: Time, input: Input<Command, Message>) {
+        match input {
+            Input::Command(command) => self.on_command(now, command),
+            Input::Connected(peer) => self.links.on_connected(now, peer),
+            Input::Disconnected(peer) => self.on_disconnected(now, peer),
+            Input::DialFailed(peer) => self.on_dial_failed(now, peer),
+            Input::Received { from, message } => self.on_message(now, from, message),
+        }
+        self.settle(now);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        let mut fired = false;
+        // What a timer makes us say to ourselves may set another one that is due at once.
+        while let Some(timer) = self.timers.pop_due(now) {
+            self.on_timer(now, timer);
+            self.hear_ourselves(now);
+            fired = true;
+        }
+        if fired {
+            self.settle(now);
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        self.timers.next(|timer| match timer {
+            Timer::Tick => "beat and pulse",
+            Timer::Seek(_) => "seek a seat",
+            Timer::Doubt(_) => "doubt a silent agent",
+            Timer::Change(_) => "a split, merge or handover",
+            Timer::Handover(_) => "repeat an office",
+            Timer::Check(_) => "a ping is unanswered",
+            Timer::Question(_) => "a question is unanswered",
+            Timer::Measure(_) => "a measurement takes too long",
+        })
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Message, Event>> {
+        self.outputs.pop_front()
+    }
+}
+
+
+#[cfg(test)]
+mod tests;

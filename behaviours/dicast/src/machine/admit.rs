@@ -1,0 +1,263 @@
+//! The other side of a join: tell the way down, give a seat.
+
+use std::time::Duration;
+
+use opus_core::{
+    NodeId, Time,
+    pack::Few,
+};
+
+use super::{Dicast, seek::children};
+use crate::{
+    Event, Message,
+    cluster::{Ancestor, Place, SEATS_MAX, Seat, View},
+    state::{Child, Phase},
+    wire::{Join, Moved, Places, Welcome},
+};
+
+/// When one who finds no room should ask again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The answer to one who wants a seat at a level that our tree does not have.
+pub(super) const NEVER: Duration = Duration::ZERO;
+
+impl Dicast {
+    pub(super) fn on_join(&mut self, now: Time, from: NodeId, join: Join) {
+        if join.seat.id() != from || (join.target == 1) == join.seat.child.is_some() {
+            return;
+        }
+        let Some(root) = self.root() else {
+            self.send(now, from, Message::Busy((join.target, RETRY)));
+            return;
+        };
+        if root.level < join.target {
+            self.send(now, from, Message::Busy((join.target, NEVER)));
+            return;
+        }
+        // Whoever asks a member of the root cluster where the root is has found it.
+        let at = if join.at == 0 && self.view_at(root.level).is_some() {
+            root.level
+        } else {
+            join.at
+        };
+        if at == join.target && self.posts.contains_key(&at) {
+            self.admit(now, at, join.seat);
+            return;
+        }
+        let answer = match self.view_at(at) {
+            Some(view) if at > join.target => children(view, join.seat.place),
+            Some(view) if at == join.target => agent_of(view),
+            Some(_) | None => posts_of(&root),
+        };
+        self.send(now, from, Message::Places(answer));
+    }
+
+    /// The cluster of this level that we know from within: our post's, or the one we sit in.
+    fn view_at(&self, level: u8) -> Option<&View> {
+        let post = self.posts.get(&level).map(|post| &post.view);
+        post.or_else(|| self.membership(level).map(|m| &m.view))
+    }
+
+    fn admit(&mut self, now: Time, level: u8, seat: Seat) {
+        let to = seat.id();
+        let Some(post) = self.posts.get(&level) else {
+            return;
+        };
+        let roster = &post.view.roster;
+        let known = match seat.child {
+            None => roster.find(to),
+            Some(child) => roster.find_child(child),
+        };
+        let fit = roster.iter().filter(|(_, seat)| seat.fit).count();
+        let room = roster.len() < SEATS_MAX && (seat.fit || 4 * fit > roster.len());
+        let open = !matches!(post.phase, Phase::Merging { .. } | Phase::Leaving);
+        if known.is_none() && !(room && open) {
+            self.send(now, to, Message::Busy((level, RETRY)));
+            return;
+        }
+        let slot = match known {
+            Some(slot) => {
+                let stale = roster.get(slot).is_some_and(|old| is_newer(old, &seat));
+                if stale {
+                    return;
+                }
+                self.reseat(now, level, slot, seat);
+                slot
+            }
+            None => match self.add_seat(now, level, seat) {
+                Some(slot) => slot,
+                None => return,
+            },
+        };
+        self.welcome(now, level, slot);
+    }
+
+    /// Gives a new seat and tells all members. The seat's holder is told by the caller.
+    pub(super) fn add_seat(&mut self, now: Time, level: u8, seat: Seat) -> Option<u8> {
+        let post = self.posts.get_mut(&level)?;
+        let slot = post.view.roster.add(seat)?;
+        post.children.insert(slot, Child::new(now));
+        self.on_seat_changed(now, level, slot);
+        Some(slot)
+    }
+
+    /// Replaces who sits at `slot`, and tells all members if that says anything new.
+    pub(super) fn reseat(&mut self, now: Time, level: u8, slot: u8, seat: Seat) {
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let old = post.view.roster.get(slot);
+        let same = old.is_some_and(|old| {
+            (old.id(), old.incarnation, old.child) == (seat.id(), seat.incarnation, seat.child)
+        });
+        post.view.roster.put(slot, seat);
+        let child = post.children.entry(slot).or_insert_with(|| Child::new(now));
+        child.heard = now;
+        child.trial = None;
+        if !same {
+            child.seq = 0;
+            self.on_seat_changed(now, level, slot);
+        }
+    }
+
+    /// Frees a seat and tells all members.
+    pub(super) fn remove_seat(&mut self, now: Time, level: u8, slot: u8) -> Option<Seat> {
+        let post = self.posts.get_mut(&level)?;
+        let seat = post.view.roster.remove(slot)?;
+        post.children.remove(&slot);
+        self.on_seat_changed(now, level, slot);
+        Some(seat)
+    }
+
+    /// Ranks the deputies anew and tells all members of the seat that changed.
+    pub(super) fn on_seat_changed(&mut self, now: Time, level: u8, slot: u8) {
+        let before = self.posts.get(&level).map(|post| post.view.deputies.clone());
+        self.rank_deputies(level);
+        let Some(post) = self.posts.get(&level) else {
+            return;
+        };
+        let view = &post.view;
+        let moved = Moved {
+            tag: view.cluster.tag(),
+            slot,
+            seat: view.roster.get(slot).cloned(),
+            deputies: view.deputies.clone(),
+        };
+        let newcomer = moved.seat.as_ref().map(Seat::id);
+        let members = view.roster.iter().map(|(_, seat)| seat.id());
+        let members: Vec<NodeId> = members.filter(|id| Some(*id) != newcomer).collect();
+        let renamed = before.as_ref() != Some(&view.deputies);
+        for to in members {
+            self.send(now, to, Message::Moved(moved.clone()));
+        }
+        if renamed {
+            self.on_path_changed(now, level);
+        }
+    }
+
+    /// Sends all that the holder of `slot` must know.
+    pub(super) fn welcome(&mut self, now: Time, level: u8, slot: u8) {
+        let Some(welcome) = self.welcome_for(level, slot) else {
+            return;
+        };
+        let Some(seat) = welcome.view.roster.get(slot) else {
+            return;
+        };
+        let to = seat.contact.clone();
+        self.send_to(now, &to, Message::Welcome(welcome));
+    }
+
+    pub(super) fn welcome_for(&self, level: u8, slot: u8) -> Option<Welcome> {
+        let post = self.posts.get(&level)?;
+        Some(Welcome {
+            view: post.view.clone(),
+            slot,
+            path: post.path(),
+        })
+    }
+
+    pub(super) fn on_leave(&mut self, now: Time, from: NodeId, tag: u16, slot: u8) {
+        let Some(level) = self.post_of_tag(tag) else {
+            return;
+        };
+        let seat = self.posts[&level].view.roster.get(slot);
+        if seat.is_some_and(|seat| seat.id() == from) {
+            self.remove_seat(now, level, slot);
+        }
+    }
+
+    /// A member changed seats, or came, or went.
+    pub(super) fn on_moved(&mut self, now: Time, from: NodeId, moved: Moved) {
+        let Some(level) = self.level_of_tag(moved.tag, from) else {
+            return;
+        };
+        let me = self.id();
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        membership.hear(now);
+        let before = membership.view.roster.clone();
+        match moved.seat {
+            Some(seat) => membership.view.roster.put(moved.slot, seat),
+            None => {
+                membership.view.roster.remove(moved.slot);
+            }
+        }
+        membership.view.deputies = moved.deputies;
+        let lost = membership
+            .view
+            .roster
+            .get(membership.slot)
+            .is_none_or(|seat| seat.id() != me);
+        if level == 1 {
+            let view = membership.view.clone();
+            self.tell_members(Some(&before), &view);
+        }
+        if lost {
+            self.lose_seat(now, level);
+        }
+    }
+}
+
+/// Whether what is known of a seat is newer than what is offered.
+fn is_newer(known: &Seat, offered: &Seat) -> bool {
+    if known.id() == offered.id() && known.incarnation > offered.incarnation {
+        return true;
+    }
+    match (known.child, offered.child) {
+        (Some(known), Some(offered)) => known.epoch > offered.epoch,
+        (None | Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+fn agent_of(view: &View) -> Places {
+    Places {
+        level: view.level,
+        same: true,
+        agents: Few(vec![(view.agent.clone(), Place::default())]),
+    }
+}
+
+/// Whom to ask at the top.
+fn posts_of(root: &Ancestor) -> Places {
+    let agent = std::iter::once(&root.agent);
+    let all = agent.chain(&root.deputies.0);
+    let agents = all.map(|contact| (contact.clone(), Place::default()));
+    Places {
+        level: root.level,
+        same: true,
+        agents: Few(agents.collect()),
+    }
+}
+
+impl Dicast {
+    /// Says that a cluster changed hands.
+    pub(super) fn tell_agent(&mut self, level: u8) {
+        if level == 1
+            && let Some(leaf) = &self.leaf
+        {
+            let agent = leaf.view.agent.clone();
+            self.tell(Event::AgentChanged(agent));
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Pings of suspects, by ourselves and by another member.
+
+use opus_core::{Contact, NodeId, Time};
+use rand::RngExt;
+
+use super::{ASKED_MAX, CHECKS_MAX, Dicast, Timer};
+use crate::{
+    Message,
+    state::{Check, Doubt, Question, Why},
+    wire::{Accuse, Verdict},
+};
+
+/// Pings before a suspect counts as silent.
+const TRIES: u8 = 2;
+
+impl Dicast {
+    /// Suspects the agent of the cluster at `level`.
+    pub(super) fn doubt(&mut self, now: Time, level: u8) {
+        let me = self.id();
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        let agent = membership.view.agent.clone();
+        if agent.id == me || membership.doubt != Doubt::None {
+            return;
+        }
+        membership.doubt = Doubt::Checking;
+        self.check(now, agent, Why::Agent(level));
+    }
+
+    /// Pings `of`; [`Why`] says who learns the outcome.
+    pub(super) fn check(&mut self, now: Time, of: Contact, why: Why) {
+        if self.checks.len() >= CHECKS_MAX
+            && let Some((oldest, check)) = self.checks.pop_first()
+        {
+            self.timers.clear(Timer::Check(oldest));
+            self.on_silent(now, &check.why);
+        }
+        let nonce = self.rng.random();
+        self.send_to(now, &of, Message::Check(nonce));
+        let check = Check { of, why, tries: 1 };
+        self.checks.insert(nonce, check);
+        self.timers.set(Timer::Check(nonce), now + self.config.ping_apart);
+    }
+
+    pub(super) fn on_check_due(&mut self, now: Time, nonce: u64) {
+        let Some(check) = self.checks.get_mut(&nonce) else {
+            return;
+        };
+        // A stranger has to be dialled first, which takes three round trips.
+        let dialled = self.links.is_connected(check.of.id);
+        let tries = if dialled { TRIES } else { 2 * TRIES };
+        if check.tries >= tries {
+            if let Some(check) = self.checks.remove(&nonce) {
+                self.on_silent(now, &check.why);
+            }
+            return;
+        }
+        check.tries += 1;
+        let to = check.of.id;
+        self.send(now, to, Message::Check(nonce));
+        self.timers.set(Timer::Check(nonce), now + self.config.ping_apart);
+    }
+
+    pub(super) fn on_alive(&mut self, now: Time, from: NodeId, nonce: u64) {
+        let Some(check) = self.checks.get(&nonce).filter(|check| check.of.id == from) else {
+            return;
+        };
+        let why = check.why.clone();
+        self.checks.remove(&nonce);
+        self.timers.clear(Timer::Check(nonce));
+        match why {
+            Why::Agent(level) => {
+                let membership = self.membership_mut(level);
+                if let Some(membership) = membership.filter(|m| m.view.agent.id == from) {
+                    membership.hear(now);
+                    self.timers.clear(Timer::Doubt(level));
+                }
+            }
+            Why::Member(level, slot) => self.acquit(now, level, slot),
+            Why::Observe { asker, nonce } => {
+                let verdict = Verdict { nonce, alive: true };
+                self.send(now, asker, Message::Verdict(verdict));
+            }
+        }
+    }
+
+    fn on_silent(&mut self, now: Time, why: &Why) {
+        match *why {
+            Why::Agent(level) => self.on_agent_silent(now, level),
+            Why::Member(level, slot) => {
+                let post = self.posts.get_mut(&level);
+                let child = post.and_then(|post| post.children.get_mut(&slot));
+                if let Some(trial) = child.and_then(|child| child.trial.as_mut()) {
+                    trial.unanswered = true;
+                }
+                self.judge(now, level, slot);
+            }
+            Why::Observe { asker, nonce } => {
+                let verdict = Verdict {
+                    nonce,
+                    alive: false,
+                };
+                self.send(now, asker, Message::Verdict(verdict));
+            }
+        }
+    }
+
+    /// Asks another member whether it reaches `about`.
+    pub(super) fn question(&mut self, now: Time, to: NodeId, about: Contact, what: Question) {
+        if self.questions.len() >= ASKED_MAX
+            && let Some((oldest, _)) = self.questions.pop_first()
+        {
+            self.timers.clear(Timer::Question(oldest));
+        }
+        let nonce = self.rng.random();
+        self.questions.insert(nonce, what);
+        let patience = self.config.ping_apart * u32::from(3 * TRIES);
+        self.timers.set(Timer::Question(nonce), now + patience);
+        self.send(now, to, Message::Accuse(Accuse { nonce, about }));
+    }
+
+    pub(super) fn on_accuse(&mut self, now: Time, from: NodeId, accuse: Accuse) {
+        let why = Why::Observe {
+            asker: from,
+            nonce: accuse.nonce,
+        };
+        if accuse.about.id == self.id() {
+            let verdict = Verdict {
+                nonce: accuse.nonce,
+                alive: true,
+            };
+            self.send(now, from, Message::Verdict(verdict));
+            return;
+        }
+        self.check(now, accuse.about, why);
+    }
+
+    pub(super) fn on_verdict(&mut self, now: Time, _from: NodeId, verdict: &Verdict) {
+        let Some(question) = self.questions.remove(&verdict.nonce) else {
+            return;
+        };
+        self.timers.clear(Timer::Question(verdict.nonce));
+        match question {
+            Question::Agent(level) => self.on_agent_verdict(now, level, Some(verdict.alive)),
+            Question::Member(level, slot) if verdict.alive => self.acquit(now, level, slot),
+            Question::Member(level, slot) => {
+                let post = self.posts.get_mut(&level);
+                let child = post.and_then(|post| post.children.get_mut(&slot));
+                if let Some(trial) = child.and_then(|child| child.trial.as_mut()) {
+                    trial.confirmed = true;
+                }
+                self.judge(now, level, slot);
+            }
+        }
+    }
+
+    pub(super) fn on_question_due(&mut self, now: Time, nonce: u64) {
+        match self.questions.remove(&nonce) {
+            Some(Question::Agent(level)) => self.on_agent_verdict(now, level, None),
+            Some(Question::Member(level, slot)) => self.call_witness(now, level, slot),
+            None => {}
+        }
+    }
+
+    /// A closed connection is a reason to look, not a death.
+    pub(super) fn on_disconnected(&mut self, now: Time, peer: NodeId) {
+        self.links.on_gone(peer);
+        for level in self.membership_levels() {
+            let agent = self.membership(level).map(|m| m.view.agent.id);
+            if agent == Some(peer) {
+                self.doubt(now, level);
+            }
+        }
+    }
+
+    /// There is no way to this peer: pings of it are unanswered, and it gives us no seat.
+    pub(super) fn on_dial_failed(&mut self, now: Time, peer: NodeId) {
+        self.links.on_gone(peer);
+        let pings = self.checks.iter().filter(|(_, check)| check.of.id == peer);
+        let failed: Vec<u64> = pings.map(|(&nonce, _)| nonce).collect();
+        for nonce in failed {
+            self.timers.clear(Timer::Check(nonce));
+            if let Some(check) = self.checks.remove(&nonce) {
+                self.on_silent(now, &check.why);
+            }
+        }
+        let asked = self.seeks.values().find(|seek| seek.asked == Some(peer));
+        if let Some(target) = asked.map(|seek| seek.target) {
+            self.timers.set(Timer::Seek(target), now);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What a member does about a silent agent: claim the post from the parent; without a parent, and
+//! with a second member that finds the agent silent too, take it under a new name.
+//!
+//! *A parent grants an epoch once; whoever acts without a grant renames the cluster.* So no two
+//! agents ever hold the same cluster and epoch, also when a cut leaves both sides without a parent.
+
+use opus_core::{Time, pack::Few};
+use rand::RngExt;
+
+use super::{Dicast, Timer};
+use crate::{
+    Message,
+    cluster::{ClusterRef, DEPUTIES},
+    state::{Doubt, Membership, Question},
+    wire::{Claim, Grant},
+};
+
+impl Dicast {
+    /// Our pings to the agent of the cluster at `level` were not answered.
+    pub(super) fn on_agent_silent(&mut self, now: Time, level: u8) {
+        let apart = self.config.claim_apart;
+        let me = self.me.reachable;
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        if membership.doubt != Doubt::Checking {
+            return;
+        }
+        if !me {
+            // Only a node that strangers can dial may hold a post.
+            membership.doubt = Doubt::None;
+            return;
+        }
+        membership.doubt = Doubt::Claiming { tries: 0 };
+        let turn = turn(membership);
+        self.timers.set(Timer::Doubt(level), now + apart * turn);
+    }
+
+    pub(super) fn on_doubt_due(&mut self, now: Time, level: u8) {
+        let (claims_max, wait) = (self.config.claims_max, self.config.claim_wait);
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        let Doubt::Claiming { tries } = membership.doubt else {
+            return;
+        };
+        let parent = membership.path.0.first().cloned();
+        let Some(parent) = parent.filter(|_| tries < claims_max) else {
+            membership.doubt = Doubt::Accusing;
+            self.seek_second_accuser(now, level);
+            return;
+        };
+        membership.doubt = Doubt::Claiming { tries: tries + 1 };
+        let cluster = membership.view.cluster;
+        let mut posts = vec![parent.agent];
+        posts.extend(parent.deputies.0);
+        let whom = posts[tries as usize % posts.len()].clone();
+        let seat = self.seat(now, Some(cluster), 0);
+        let claim = Claim {
+            cluster,
+            seat,
+            accusers: 1,
+        };
+        self.timers.set(Timer::Doubt(level), now + wait);
+        self.send_to(now, &whom, Message::Claim(claim));
+    }
+
+    /// No parent answers. Another member must find the agent silent too.
+    fn seek_second_accuser(&mut self, now: Time, level: u8) {
+        let Some(membership) = self.membership(level) else {
+            return;
+        };
+        let view = &membership.view;
+        let agent = view.agent.clone();
+        let (me, slot) = (self.id(), membership.slot);
+        let others = view.roster.iter().filter(|(other, seat)| {
+            *other != slot && seat.id() != agent.id && seat.id() != me
+        });
+        let others: Vec<_> = others.map(|(_, seat)| seat.contact.clone()).collect();
+        if others.is_empty() {
+            // Two members, one of them silent: the other goes on alone.
+            self.fork(now, level);
+            return;
+        }
+        let chosen = self.rng.random_range(0..others.len());
+        let whom = others[chosen].id;
+        self.question(now, whom, agent, Question::Agent(level));
+    }
+
+    /// Whether another member reaches the agent that we do not; `None` if it does not answer.
+    pub(super) fn on_agent_verdict(&mut self, now: Time, level: u8, alive: Option<bool>) {
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        if membership.doubt != Doubt::Accusing {
+            return;
+        }
+        match alive {
+            Some(false) => self.fork(now, level),
+            // Others reach it: the fault is on our side.
+            Some(true) => self.lose_seat(now, level),
+            // Round again: the next one may answer, until we count as orphans.
+            None => self.seek_second_accuser(now, level),
+        }
+    }
+
+    /// Takes the post without a grant, under a new name.
+    fn fork(&mut self, now: Time, level: u8) {
+        let cluster = ClusterRef {
+            id: self.rng.random(),
+            epoch: 1,
+        };
+        self.succeed(now, level, cluster, None);
+    }
+
+    pub(super) fn on_grant(&mut self, now: Time, from: opus_core::NodeId, grant: Grant) {
+        if grant.up.view.agent.id != from {
+            return;
+        }
+        if self.on_yield_granted(now, &grant) {
+            return;
+        }
+        let Some(level) = self.level_of(grant.old.id) else {
+            return;
+        };
+        let awaited = self.membership(level).is_some_and(|membership| {
+            let claims = matches!(membership.doubt, Doubt::Claiming { tries: 1.. });
+            claims && membership.view.cluster == grant.old
+        });
+        if awaited && grant.up.view.level == level + 1 {
+            let up = Membership::new(now, grant.up);
+            self.succeed(now, level, grant.cluster, Some(up));
+        }
+    }
+
+    /// Becomes the agent of the cluster at `level`, in which we sit.
+    fn succeed(&mut self, now: Time, level: u8, cluster: ClusterRef, up: Option<Membership>) {
+        self.timers.clear(Timer::Doubt(level));
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        membership.hear(now);
+        let was_root = membership.path.0.is_empty();
+        let old = membership.view.cluster;
+        let mut view = membership.view.clone();
+        view.cluster = cluster;
+        view.agent = self.me.contact.clone();
+        view.deputies = Few(Vec::new());
+        let orphaned = up.is_none() && !was_root;
+        self.take_over(now, old, view, up);
+        if orphaned {
+            self.orphan(now, level);
+        }
+    }
+}
+
+/// When it is our turn: deputies by rank, then the other fit members by seat.
+fn turn(membership: &Membership) -> u32 {
+    let view = &membership.view;
+    if let Some(rank) = view.rank(membership.slot) {
+        return u32::try_from(rank).unwrap_or(u32::MAX);
+    }
+    let before = view.roster.iter().filter(|(slot, seat)| {
+        seat.fit && *slot < membership.slot && view.rank(*slot).is_none()
+    });
+    u32::try_from(DEPUTIES + before.count()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,194 @@
+//! The parent's side: who may hold the post of a child, under which name and epoch.
+//!
+//! *A parent grants an epoch once, and only of clusters that have their name from it.* A child that
+//! came from elsewhere (with the post, from a merged sibling, after a cut) is renamed at its first
+//! grant: whoever granted its epochs before may still be doing so on the other side of a cut. So no
+//! two agents ever hold the same cluster and epoch, without any quorum.
+
+use opus_core::{NodeId, Time};
+use rand::RngExt;
+
+use super::Dicast;
+use crate::{
+    Message,
+    cluster::{ClusterRef, SEATS_MAX, Seat},
+    state::Phase,
+    wire::{Claim, Fenced, Grant, Twin, Twinned},
+};
+
+impl Dicast {
+    /// A deputy, or the agent for its successor, asks for the next epoch of a child.
+    pub(super) fn on_claim(&mut self, now: Time, from: NodeId, claim: Claim) {
+        let Some((level, slot)) = self.child_of(claim.cluster) else {
+            return;
+        };
+        let post = &self.posts[&level];
+        let Some(seat) = post.view.roster.get(slot) else {
+            return;
+        };
+        let (Some(current), agent) = (seat.child, seat.contact.clone()) else {
+            return;
+        };
+        let again = current != claim.cluster && agent.id == claim.seat.id();
+        if again {
+            self.grant(now, from, level, slot, claim.cluster);
+            return;
+        }
+        let silent = post.children.get(&slot).is_none_or(|child| {
+            now.since(child.heard) > self.config.heartbeat * self.config.missed_max
+        });
+        let lawful = from == agent.id || silent || claim.accusers >= 2;
+        if current != claim.cluster || !lawful || !claim.seat.fit || self.is_giving_away(level) {
+            let fenced = Fenced {
+                old: claim.cluster,
+                cluster: current,
+                agent,
+            };
+            self.send(now, from, Message::Fenced(fenced));
+            return;
+        }
+        let mut seat = seat.clone();
+        seat.contact = claim.seat.contact;
+        seat.incarnation = claim.seat.incarnation;
+        seat.fit = claim.seat.fit;
+        seat.up_s = claim.seat.up_s;
+        self.promote(now, level, slot, seat);
+        self.grant(now, from, level, slot, claim.cluster);
+    }
+
+    /// The seat's cluster under the next name or epoch.
+    fn promote(&mut self, now: Time, level: u8, slot: u8, mut seat: Seat) {
+        let Some(before) = seat.child else {
+            return;
+        };
+        let post = self.posts.get(&level);
+        let child = post.and_then(|post| post.children.get(&slot));
+        let native = child.is_some_and(|child| child.native);
+        seat.child = Some(if native {
+            before.next()
+        } else {
+            ClusterRef {
+                id: self.rng.random(),
+                epoch: 1,
+            }
+        });
+        self.reseat(now, level, slot, seat);
+        let post = self.posts.get_mut(&level);
+        if let Some(child) = post.and_then(|post| post.children.get_mut(&slot)) {
+            child.native = true;
+            child.before = Some(before);
+        }
+    }
+
+    fn grant(&mut self, now: Time, to: NodeId, level: u8, slot: u8, old: ClusterRef) {
+        let Some(up) = self.welcome_for(level, slot) else {
+            return;
+        };
+        let Some(cluster) = up.view.roster.get(slot).and_then(|seat| seat.child) else {
+            return;
+        };
+        let grant = Grant { old, cluster, up };
+        self.send(now, to, Message::Grant(grant));
+    }
+
+    /// Our post and seat under which this cluster is, or was before our last grant.
+    fn child_of(&self, cluster: ClusterRef) -> Option<(u8, u8)> {
+        self.posts.iter().find_map(|(&level, post)| {
+            let by_name = post.view.roster.find_child(cluster);
+            let before = || {
+                let mut children = post.children.iter();
+                children.find(|(_, child)| child.before == Some(cluster))
+            };
+            let slot = by_name.or_else(|| before().map(|(&slot, _)| slot))?;
+            Some((level, slot))
+        })
+    }
+
+    /// Whether the post itself is about to go to another, who will grant from then on.
+    fn is_giving_away(&self, level: u8) -> bool {
+        let post = self.posts.get(&level);
+        post.is_none_or(|post| matches!(post.phase, Phase::Merging { .. } | Phase::Leaving))
+    }
+
+    /// A child splits, or takes in a sibling: it needs its next epoch, and both change at once.
+    pub(super) fn on_twin(&mut self, now: Time, from: NodeId, twin: Twin) {
+        let Some((level, slot)) = self.child_of(twin.cluster) else {
+            return;
+        };
+        let post = &self.posts[&level];
+        let Some(seat) = post.view.roster.get(slot).filter(|seat| seat.id() == from) else {
+            return;
+        };
+        let added = twin.add.as_ref().and_then(|seat| seat.child);
+        let added_at = added.and_then(|child| post.view.roster.find_child(child));
+        let full = twin.add.is_some() && post.view.roster.len() >= SEATS_MAX;
+        if seat.child != Some(twin.cluster) {
+            // Asked again: the answer was lost.
+            if added.is_some() == added_at.is_some() {
+                self.answer_twin(now, from, level, slot, (twin.cluster, added_at));
+            }
+            return;
+        }
+        if full || self.is_giving_away(level) {
+            return;
+        }
+        let seat = seat.clone();
+        self.promote(now, level, slot, seat);
+        let added_at = twin.add.and_then(|seat| self.add_seat(now, level, seat));
+        let post = self.posts.get_mut(&level);
+        let child = post.and_then(|post| post.children.get_mut(&added_at?));
+        if let Some(child) = child {
+            child.native = true;
+        }
+        if let Some(absorbed) = twin.absorb {
+            let at = self.posts[&level].view.roster.find_child(absorbed);
+            if let Some(at) = at {
+                self.remove_seat(now, level, at);
+            }
+        }
+        self.answer_twin(now, from, level, slot, (twin.cluster, added_at));
+    }
+
+    fn answer_twin(
+        &mut self,
+        now: Time,
+        to: NodeId,
+        level: u8,
+        slot: u8,
+        (old, added): (ClusterRef, Option<u8>),
+    ) {
+        let seat = self.posts[&level].view.roster.get(slot);
+        if let Some(cluster) = seat.and_then(|seat| seat.child) {
+            let answer = Twinned {
+                old,
+                cluster,
+                slot: added,
+            };
+            self.send(now, to, Message::Twinned(answer));
+        }
+    }
+
+    /// What a child says of its cluster differs from what we know.
+    pub(super) fn reconcile(&mut self, now: Time, level: u8, slot: u8, child: ClusterRef) {
+        let Some(post) = self.posts.get(&level) else {
+            return;
+        };
+        let Some(seat) = post.view.roster.get(slot) else {
+            return;
+        };
+        let before = post.children.get(&slot).and_then(|child| child.before);
+        if before == Some(child) {
+            let to = seat.id();
+            self.answer_twin(now, to, level, slot, (child, None));
+            return;
+        }
+        let mut seat = seat.clone();
+        seat.child = Some(child);
+        self.reseat(now, level, slot, seat);
+        let post = self.posts.get_mut(&level);
+        if let Some(child) = post.and_then(|post| post.children.get_mut(&slot)) {
+            child.native = false;
+            child.before = None;
+        }
+    }
+}

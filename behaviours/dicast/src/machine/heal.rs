@@ -1,0 +1,159 @@
+//! Trees that find each other become one: the smaller yields.
+
+use opus_core::{Contact, NodeId, Time, pack::Few};
+use rand::RngExt;
+
+use super::{Dicast, Timer};
+use crate::{
+    Event, Message,
+    cluster::{Ancestor, ClusterRef, DEPUTIES},
+    state::{Phase, Seek},
+    wire::Hello,
+};
+
+/// An agent that is not the root looks for other trees once in so many times.
+const OTHERS_SELDOM: u32 = 6;
+
+impl Dicast {
+    /// The post at `level` has no parent any more: another one is sought.
+    pub(super) fn orphan(&mut self, now: Time, level: u8) {
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let up = post.up.take();
+        let above = up.iter().flat_map(|up| {
+            let near = up.view.ancestor();
+            std::iter::once(near).chain(up.path.0.iter().cloned())
+        });
+        let posts = above
+            .flat_map(|ancestor| std::iter::once(ancestor.agent).chain(ancestor.deputies.0));
+        // The siblings last: they are asked first, and the likeliest to be there.
+        let siblings = up.iter().flat_map(|up| up.view.roster.iter());
+        let siblings = siblings.map(|(_, seat)| seat.contact.clone());
+        let contacts: Vec<Contact> = posts.chain(siblings).collect();
+        for contact in contacts {
+            self.remember(contact);
+        }
+        self.seek(now, level + 1);
+        self.on_path_changed(now, level);
+        // The lost parent may grant this name to another, on the other side of a cut.
+        let leaving = matches!(self.posts[&level].phase, Phase::Leaving);
+        if !leaving {
+            let cluster = ClusterRef {
+                id: self.rng.random(),
+                epoch: 1,
+            };
+            self.rename(now, level, cluster);
+        }
+    }
+
+    /// The level of our post at the top of a tree, if we hold it.
+    fn crowned(&self) -> Option<u8> {
+        let (&level, _) = self.posts.last_key_value()?;
+        self.is_root(level).then_some(level)
+    }
+
+    fn hello(&self, root: &Ancestor, size: u32) -> Hello {
+        let agent = std::iter::once(root.agent.clone());
+        let posts = agent.chain(root.deputies.0.iter().cloned());
+        Hello {
+            root: root.cluster,
+            height: root.level,
+            size,
+            posts: Few(posts.take(DEPUTIES + 1).collect()),
+        }
+    }
+
+    /// Agents look for other trees: the root often, the others now and then, since they know
+    /// others.
+    pub(super) fn greet(&mut self, now: Time) {
+        let Some((&level, post)) = self.posts.last_key_value() else {
+            return;
+        };
+        if now < self.hello_at {
+            return;
+        }
+        let root = self.is_root(level);
+        let pause = if root { 1 } else { OTHERS_SELDOM };
+        let roster = &post.view.roster;
+        let known = self.seeds.iter().chain(&self.far);
+        let seeds = known.filter(|seed| roster.find(seed.id).is_none());
+        let seeds: Vec<Contact> = seeds.cloned().collect();
+        // Not all at once after a cut.
+        let wait = self.config.hello * pause;
+        self.hello_at = now + wait.mul_f64(self.rng.random_range(0.75..1.25));
+        if root {
+            self.tell(Event::WantSeeds);
+        }
+        if seeds.is_empty() {
+            return;
+        }
+        let to = seeds[self.rng.random_range(0..seeds.len())].clone();
+        if root {
+            self.greet_one(now, level, &to);
+        } else if let Some(root) = self.root() {
+            let hint = self.hello(&root, 0);
+            self.send_to(now, &to, Message::Hello(hint));
+        }
+    }
+
+    fn greet_one(&mut self, now: Time, level: u8, to: &Contact) {
+        let view = &self.posts[&level].view;
+        let hello = self.hello(&view.ancestor(), view.roster.size().max(1));
+        self.send_to(now, to, Message::Hello(hello));
+    }
+
+    pub(super) fn on_hello(&mut self, now: Time, from: NodeId, hello: Hello) {
+        let Some(root) = self.root().filter(|root| root.cluster.id != hello.root.id) else {
+            return;
+        };
+        let Some(level) = self.crowned() else {
+            // A size of 0 says that the sender speaks for a root which it is not.
+            let hint = self.hello(&root, 0);
+            if hello.size > 0 {
+                self.send(now, from, Message::Hello(hint));
+            } else {
+                self.send_to(now, &root.agent, Message::Hello(hello));
+            }
+            return;
+        };
+        let Some(their) = hello.posts.0.first().cloned() else {
+            return;
+        };
+        let size = self.posts[&level].view.roster.size().max(1);
+        let ours = (level, size, root.cluster.id);
+        let theirs = (hello.height, hello.size, hello.root.id);
+        if hello.size == 0 || ours > theirs {
+            if their.id != self.id() {
+                self.greet_one(now, level, &their);
+            }
+        } else {
+            self.yield_to(now, level, &hello);
+        }
+    }
+
+    /// Our whole tree goes below, or beside, a larger one.
+    fn yield_to(&mut self, now: Time, level: u8, hello: &Hello) {
+        let acting = matches!(self.posts[&level].phase, Phase::Acting);
+        if !acting {
+            return;
+        }
+        if hello.height == level {
+            if let Some(into) = hello.posts.0.first().cloned() {
+                self.merge_into(now, level, into);
+            }
+            return;
+        }
+        let target = level + 1;
+        let posts = hello.posts.0.iter().cloned();
+        let seek = Seek {
+            target,
+            silent_since: now,
+            next: posts.map(|contact| (contact, hello.height)).collect(),
+            asked: None,
+            hops: 0,
+        };
+        self.seeks.insert(target, seek);
+        self.timers.set(Timer::Seek(target), now);
+    }
+}

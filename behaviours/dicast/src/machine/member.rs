@@ -1,0 +1,211 @@
+//! A member's side: beats to the agent, what the agent tells, and who it is.
+
+use opus_core::{NodeId, Time};
+
+use super::Dicast;
+use crate::{
+    Message,
+    cluster::path_digest,
+    state::Doubt,
+    wire::{Beat, Fenced, Pulse, Takeover, Welcome},
+};
+
+impl Dicast {
+    /// Tells the agent of the cluster at `level` that we live.
+    pub(super) fn beat(&mut self, now: Time, level: u8) {
+        let below = self.posts.get(&(level - 1)).map(|post| &post.view);
+        let size = below.map_or(1, |view| view.roster.size());
+        let child = below.map(|view| view.cluster);
+        let fit = self.me.reachable;
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        membership.seq = membership.seq.wrapping_add(1);
+        membership.beat_at = now;
+        let beat = Beat {
+            tag: membership.view.cluster.tag(),
+            slot: membership.slot,
+            seq: membership.seq,
+            size,
+            fit,
+            child,
+        };
+        let agent = membership.view.agent.clone();
+        self.send_to(now, &agent, Message::Beat(beat));
+    }
+
+    pub(super) fn on_pulse(&mut self, now: Time, from: NodeId, pulse: &Pulse) {
+        let again = self.config.heartbeat;
+        let Some(level) = self.level_of_tag(pulse.tag, from) else {
+            // It counts us among its members: it shall say as what.
+            if now.since(self.stray_at) >= again {
+                self.stray_at = now;
+                self.send(now, from, Message::Ask(pulse.tag));
+            }
+            return;
+        };
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        membership.hear(now);
+        let differs = membership.view.digest() != pulse.view
+            || path_digest(&membership.path) != pulse.path;
+        let asked = membership.asked_at.is_some_and(|at| now.since(at) < again);
+        if differs && !asked {
+            membership.asked_at = Some(now);
+            self.send(now, from, Message::Ask(pulse.tag));
+        }
+    }
+
+    /// A newer view of the cluster at `level` from its agent.
+    pub(super) fn refresh(&mut self, now: Time, level: u8, welcome: Welcome) {
+        self.note_far(&welcome.path);
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        membership.hear(now);
+        membership.asked_at = None;
+        let before = membership.view.roster.clone();
+        membership.view = welcome.view;
+        membership.slot = welcome.slot;
+        membership.path = welcome.path;
+        if level == 1 {
+            let view = membership.view.clone();
+            self.tell_members(Some(&before), &view);
+        } else {
+            self.on_path_changed(now, level - 1);
+        }
+    }
+
+    /// A new agent, or the old one under a new name.
+    pub(super) fn on_takeover(&mut self, now: Time, from: NodeId, takeover: Takeover) {
+        let Some(level) = self.level_of(takeover.old.id) else {
+            return;
+        };
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        let view = &mut membership.view;
+        let lawful = from == takeover.agent.id || from == view.agent.id;
+        let (now_at, then) = (view.cluster, takeover.cluster);
+        let newer = if now_at.id == then.id {
+            then.epoch > now_at.epoch
+        } else {
+            // A cluster under another name ends the one that the sender knew, not a later one.
+            takeover.old.epoch >= now_at.epoch
+        };
+        if !lawful || !newer {
+            if now_at.id != then.id || then.epoch < now_at.epoch {
+                let fenced = Fenced {
+                    old: then,
+                    cluster: now_at,
+                    agent: view.agent.clone(),
+                };
+                self.send(now, from, Message::Fenced(fenced));
+            }
+            return;
+        }
+        let changed = view.agent.id != takeover.agent.id;
+        view.cluster = then;
+        view.agent = takeover.agent;
+        membership.slot = takeover.slot;
+        membership.hear(now);
+        if level > 1 {
+            self.on_path_changed(now, level - 1);
+        }
+        if changed {
+            self.tell_agent(level);
+        }
+        self.beat(now, level);
+    }
+
+    /// The level at which we sit in the cluster with this id.
+    pub(super) fn level_of(&self, id: u64) -> Option<u8> {
+        let is_it = |level: &u8| {
+            let cluster = self.membership(*level).map(|m| m.view.cluster);
+            cluster.is_some_and(|cluster| cluster.id == id)
+        };
+        self.membership_levels().into_iter().find(is_it)
+    }
+
+    /// We acted on an epoch that is over.
+    pub(super) fn on_fenced(&mut self, now: Time, from: NodeId, fenced: &Fenced) {
+        self.on_office_confirmed(now, from, fenced);
+        let post = self.posts.iter().find(|(_, post)| post.view.cluster == fenced.old);
+        if let Some((&level, _)) = post
+            && fenced.agent.id != self.id()
+            && fenced.cluster != fenced.old
+        {
+            self.lose_post(now, level, fenced);
+        }
+        let Some(level) = self.level_of(fenced.old.id) else {
+            return;
+        };
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        let later = fenced.cluster.id != membership.view.cluster.id
+            || fenced.cluster.epoch > membership.view.cluster.epoch;
+        if membership.view.cluster == fenced.old && later {
+            membership.view.cluster = fenced.cluster;
+            membership.view.agent = fenced.agent.clone();
+            membership.hear(now);
+            self.tell_agent(level);
+            self.beat(now, level);
+        } else if membership.doubt != Doubt::None && fenced.agent == membership.view.agent {
+            // The parent hears the agent that we do not.
+            membership.hear(now);
+        }
+    }
+
+    /// The agent has no seat for us.
+    pub(super) fn on_stranger(&mut self, now: Time, from: NodeId, tag: u16) {
+        if let Some(level) = self.level_of_tag(tag, from) {
+            self.lose_seat(now, level);
+        }
+    }
+
+    /// Seeks another seat. The view is kept for its contacts until there is one.
+    pub(super) fn lose_seat(&mut self, now: Time, level: u8) {
+        self.timers.clear(super::Timer::Doubt(level));
+        if let Some(membership) = self.membership_mut(level) {
+            membership.doubt = Doubt::None;
+        }
+        if level > 1 {
+            self.orphan(now, level - 1);
+        } else {
+            if let Some(leaf) = &self.leaf {
+                let ancestor = leaf.view.ancestor();
+                let others = std::iter::once(ancestor.agent).chain(ancestor.deputies.0);
+                let others: Vec<_> = others.collect();
+                for contact in others {
+                    self.remember(contact);
+                }
+            }
+            self.seek(now, 1);
+        }
+    }
+
+    /// Whether the agent of the cluster at `level` has been silent for too long.
+    pub(super) fn look_at_agent(&mut self, now: Time, level: u8) {
+        let config = &self.config;
+        let Some(membership) = self.membership(level) else {
+            return;
+        };
+        let silent = now.since(membership.heard);
+        if silent >= config.orphan_silence {
+            self.lose_seat(now, level);
+            return;
+        }
+        let ranked = membership.view.rank(membership.slot);
+        let deputy = level > 1 || ranked.is_some_and(|rank| rank < crate::cluster::DEPUTIES);
+        let patience = if deputy {
+            config.heartbeat * config.missed_max + config.grace
+        } else {
+            config.agent_silence
+        };
+        if membership.doubt == Doubt::None && silent > patience {
+            self.doubt(now, level);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! A cluster that is too small goes into its nearest sibling; a root with one child goes away.
+
+use std::time::Duration;
+
+use opus_core::{NodeId, Time, pack::Few};
+use rand::RngExt;
+
+use super::{Dicast, Timer};
+use crate::{
+    Message,
+    cluster::{ClusterRef, SEATS_MAX},
+    state::{Child, Phase, Request},
+    wire::{Merge, Merged, Takeover, Twinned},
+};
+
+/// When one who could not merge should try again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The chance to begin a merge in a heartbeat: the pause before it is 0 to 5 s for most, so that
+/// two small siblings rarely ask each other at once.
+const MERGE_CHANCE: f64 = 0.4;
+
+impl Dicast {
+    /// Splits, merges, drops a level or hands over, if it is time for one of them.
+    pub(super) fn look_at_size(&mut self, now: Time, level: u8) {
+        let Some(post) = self.posts.get(&level) else {
+            return;
+        };
+        if !matches!(post.phase, Phase::Acting) || now < post.calm_until {
+            return;
+        }
+        let seats = post.view.roster.len();
+        let siblings = post.up.as_ref().map_or(0, |up| up.view.roster.len());
+        if seats >= self.config.size_split() {
+            self.begin_split(now, level);
+        } else if self.is_root(level) && level > 1 && seats <= 1 {
+            self.crown(now, level);
+        } else if seats < self.config.size_min && siblings > 1 {
+            if self.rng.random_bool(MERGE_CHANCE) {
+                self.begin_merge(now, level);
+            }
+        } else if self.has_higher_post(now, level) || self.leaving_since.is_some() {
+            self.begin_yield(now, level);
+        }
+    }
+
+    /// Whether our cluster of this level is at the top of its tree.
+    pub(super) fn is_root(&self, level: u8) -> bool {
+        let orphan = self.seeks.contains_key(&(level + 1));
+        self.posts.get(&level).is_some_and(|post| post.up.is_none()) && !orphan
+    }
+
+    /// The root has one child or none: the child is the root.
+    fn crown(&mut self, now: Time, level: u8) {
+        let Some(post) = self.posts.get(&level) else {
+            return;
+        };
+        let cluster = post.view.cluster;
+        let child = post.view.roster.iter().next();
+        match child.map(|(_, seat)| seat.contact.clone()) {
+            Some(child) => self.send_to(now, &child, Message::Crown(cluster)),
+            None => self.drop_post(level),
+        }
+    }
+
+    pub(super) fn on_crown(&mut self, now: Time, from: NodeId, cluster: ClusterRef) {
+        let above = |post: &crate::state::Post| {
+            let up = post.up.as_ref().map(|up| &up.view);
+            up.is_some_and(|view| view.cluster == cluster && view.agent.id == from)
+        };
+        let found = self.posts.iter().find(|(_, post)| above(post));
+        let Some(level) = found.map(|(&level, _)| level) else {
+            return;
+        };
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        if let Some(up) = post.up.take() {
+            let leave = (cluster.tag(), up.slot);
+            self.send(now, from, Message::Leave(leave));
+        }
+        self.timers.clear(Timer::Doubt(level + 1));
+        self.on_path_changed(now, level);
+    }
+
+    fn begin_merge(&mut self, now: Time, level: u8) {
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let Some(up) = &post.up else {
+            return;
+        };
+        let room = SEATS_MAX - post.view.roster.len();
+        let Some(here) = up.view.roster.get(up.slot).map(|seat| seat.place) else {
+            return;
+        };
+        let others = up.view.roster.iter().filter(|(slot, _)| *slot != up.slot);
+        let fits = others.filter(|(_, seat)| level > 1 || seat.size as usize <= room);
+        let nearest = fits.min_by_key(|(slot, seat)| (seat.place.estimate_us(here), *slot));
+        let Some(into) = nearest.map(|(_, seat)| seat.contact.clone()) else {
+            return;
+        };
+        self.merge_into(now, level, into);
+    }
+
+    pub(super) fn merge_into(&mut self, now: Time, level: u8, into: opus_core::Contact) {
+        let until = now + self.config.change_wait;
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        post.phase = Phase::Merging { into: into.clone() };
+        post.calm_until = until;
+        let view = post.view.clone();
+        self.timers.set(Timer::Change(level), until);
+        self.send_to(now, &into, Message::Merge(Merge { view }));
+    }
+
+    pub(super) fn on_merge(&mut self, now: Time, from: NodeId, merge: Merge) {
+        let level = merge.view.level;
+        let root = self.is_root(level);
+        let open = self.posts.get_mut(&level).filter(|post| {
+            let room = post.view.roster.len() + merge.view.roster.len() <= SEATS_MAX;
+            let other = post.view.cluster.id != merge.view.cluster.id;
+            let free = matches!(post.phase, Phase::Acting);
+            room && other && free && (post.up.is_some() || root)
+        });
+        let Some(post) = open.filter(|_| merge.view.agent.id == from) else {
+            self.send(now, from, Message::Busy((level, RETRY)));
+            return;
+        };
+        post.phase = Phase::Asking(Request::Absorb {
+            other: Box::new(merge.view),
+            from,
+        });
+        post.calm_until = now + self.config.change_wait;
+        let next = post.view.cluster.next();
+        if root {
+            self.finish_absorb(now, level, next);
+        } else {
+            self.ask_parent(now, level);
+        }
+    }
+
+    pub(super) fn on_merge_busy(&mut self, now: Time, from: NodeId, level: u8) {
+        let post = self.posts.get(&level);
+        let merging = post.is_some_and(
+            |post| matches!(&post.phase, Phase::Merging { into } if into.id == from),
+        );
+        if merging {
+            self.give_up_change(now, level);
+        }
+    }
+
+    pub(super) fn on_twinned(&mut self, now: Time, from: NodeId, twinned: &Twinned) {
+        let asked = self.posts.iter().find(|(_, post)| {
+            let up = post.up.as_ref().map(|up| up.view.agent.id);
+            post.view.cluster == twinned.old && up == Some(from)
+        });
+        let Some((&level, post)) = asked else {
+            return;
+        };
+        match (&post.phase, twinned.slot) {
+            (Phase::Asking(Request::Split { .. }), Some(slot)) => {
+                self.finish_split(now, level, twinned.cluster, slot);
+            }
+            (Phase::Asking(Request::Absorb { .. }), _) => {
+                self.finish_absorb(now, level, twinned.cluster);
+            }
+            // What was asked for was given up, but is granted.
+            (Phase::Acting, _) => self.rename(now, level, twinned.cluster),
+            _ => {}
+        }
+    }
+
+    /// Seats the small cluster's members here.
+    fn finish_absorb(&mut self, now: Time, level: u8, next: ClusterRef) {
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let phase = std::mem::replace(&mut post.phase, Phase::Acting);
+        let Phase::Asking(Request::Absorb { other, from }) = phase else {
+            post.phase = phase;
+            return;
+        };
+        self.rename(now, level, next);
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let mut seats = Vec::new();
+        for (slot, seat) in other.roster.iter() {
+            let again = match seat.child {
+                None => post.view.roster.find(seat.id()),
+                Some(child) => post.view.roster.find_child(child),
+            };
+            if let Some(new) = again.or_else(|| post.view.roster.add(seat.clone())) {
+                post.children.insert(new, Child::new(now));
+                seats.push((slot, new));
+            }
+        }
+        // All members see by the digest that there is more to know, and ask.
+        self.rank_deputies(level);
+        self.on_path_changed(now, level);
+        let merged = Merged {
+            old: other.cluster,
+            cluster: next,
+            seats: Few(seats),
+        };
+        self.send(now, from, Message::Merged(merged));
+    }
+
+    /// Our members sit in the sibling: tell them, and hold the post no more.
+    pub(super) fn on_merged(&mut self, now: Time, from: NodeId, merged: &Merged) {
+        let found = self.posts.iter().find(|(_, post)| {
+            let into = matches!(&post.phase, Phase::Merging { into } if into.id == from);
+            into && post.view.cluster == merged.old
+        });
+        let Some((&level, post)) = found else {
+            return;
+        };
+        let Phase::Merging { into } = &post.phase else {
+            return;
+        };
+        let into = into.clone();
+        let view = post.view.clone();
+        for &(old, slot) in &merged.seats.0 {
+            let Some(seat) = view.roster.get(old) else {
+                continue;
+            };
+            let takeover = Takeover {
+                old: merged.old,
+                cluster: merged.cluster,
+                agent: into.clone(),
+                slot,
+            };
+            let to = seat.contact.clone();
+            self.send_to(now, &to, Message::Takeover(takeover));
+        }
+        self.remember_former(now, view.cluster, merged.cluster, into);
+        self.drop_post(level);
+    }
+}

@@ -1,0 +1,284 @@
+//! Posts that change hands while both are alive: to a split-off sibling's agent, to a deputy.
+
+use opus_core::{Contact, NodeId, Time, pack::Few};
+use rand::RngExt;
+
+use super::{Dicast, Timer};
+use crate::{
+    Event, Message,
+    cluster::{ClusterRef, View},
+    state::{Handover, Membership, Phase, Request},
+    wire::{Fenced, Grant, Office, Takeover},
+};
+
+/// How often an office is sent before its receiver counts as lost.
+const TRIES: u8 = 5;
+
+impl Dicast {
+    /// Whether we hold a higher post too, for long enough to let this one go.
+    pub(super) fn has_higher_post(&self, now: Time, level: u8) -> bool {
+        let two_posts = self.config.two_posts;
+        let mut higher = self.posts.range(level + 1..);
+        higher.any(|(_, post)| now.since(post.since) >= two_posts)
+    }
+
+    /// Gives the post at `level` to the first deputy, once the parent grants it.
+    pub(super) fn begin_yield(&mut self, now: Time, level: u8) {
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let view = &post.view;
+        let first = view.deputies.0.first();
+        let Some(to) = first.and_then(|&slot| view.roster.get(slot)).cloned() else {
+            return;
+        };
+        let root = post.up.is_none();
+        let contact = to.contact.clone();
+        post.phase = Phase::Asking(Request::Yield { to });
+        post.calm_until = now + self.config.change_wait;
+        if root {
+            let cluster = ClusterRef {
+                id: self.rng.random(),
+                epoch: 1,
+            };
+            self.give_office(now, level, &contact, cluster, None);
+        } else {
+            self.ask_parent(now, level);
+        }
+    }
+
+    /// The parent agrees that our successor takes over. False if that is not what was granted.
+    pub(super) fn on_yield_granted(&mut self, now: Time, grant: &Grant) -> bool {
+        let asked = self.posts.iter().find_map(|(&level, post)| match &post.phase {
+            Phase::Asking(Request::Yield { to })
+                if post.view.cluster == grant.old =>
+            {
+                Some((level, to.contact.clone()))
+            }
+            _ => None,
+        });
+        let Some((level, to)) = asked else {
+            return false;
+        };
+        self.give_office(now, level, &to, grant.cluster, Some(grant.up.clone()));
+        true
+    }
+
+    fn give_office(
+        &mut self,
+        now: Time,
+        level: u8,
+        to: &Contact,
+        cluster: ClusterRef,
+        up: Option<crate::wire::Welcome>,
+    ) {
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        self.timers.clear(Timer::Change(level));
+        post.phase = Phase::Leaving;
+        let old = post.view.cluster;
+        let mut view = post.view.clone();
+        view.cluster = cluster;
+        view.agent = to.clone();
+        view.deputies = Few(Vec::new());
+        let office = Message::Office(Office { old, view, up });
+        self.hand_over(now, level, to, cluster, office);
+    }
+
+    /// Sends an office until it is confirmed.
+    pub(super) fn hand_over(
+        &mut self,
+        now: Time,
+        level: u8,
+        to: &Contact,
+        cluster: ClusterRef,
+        office: Message,
+    ) {
+        let handover = Handover {
+            to: to.id,
+            cluster,
+            office: office.clone(),
+            tries: 1,
+        };
+        self.handovers.insert(level, handover);
+        self.timers.set(Timer::Handover(level), now + self.config.claim_wait);
+        self.send_to(now, to, office);
+    }
+
+    pub(super) fn on_handover_due(&mut self, now: Time, level: u8) {
+        let Some(handover) = self.handovers.get_mut(&level) else {
+            return;
+        };
+        if handover.tries >= TRIES {
+            self.end_handover(now, level);
+            return;
+        }
+        handover.tries += 1;
+        let (to, office) = (handover.to, handover.office.clone());
+        self.timers.set(Timer::Handover(level), now + self.config.claim_wait);
+        self.send(now, to, office);
+    }
+
+    /// A post for us, from the one who holds it.
+    pub(super) fn on_office(&mut self, now: Time, from: NodeId, office: Office) {
+        let level = office.view.level;
+        let cluster = office.view.cluster;
+        if office.view.agent.id != self.id() {
+            return;
+        }
+        let held = self.posts.get(&level).map(|post| post.view.cluster);
+        if held != Some(cluster) {
+            let sits = self.membership(level).is_some_and(|membership| {
+                let view = &membership.view;
+                view.cluster == office.old && view.agent.id == from
+            });
+            if !sits || held.is_some() {
+                return;
+            }
+            let up = office.up.map(|up| Membership::new(now, up));
+            self.take_over(now, office.old, office.view, up);
+        }
+        let confirmed = Fenced {
+            old: office.old,
+            cluster,
+            agent: self.me.contact.clone(),
+        };
+        self.send(now, from, Message::Fenced(confirmed));
+    }
+
+    /// Holds the post and tells all members, ourselves among them.
+    pub(super) fn take_over(
+        &mut self,
+        now: Time,
+        old: ClusterRef,
+        view: View,
+        up: Option<Membership>,
+    ) {
+        let (level, cluster) = (view.level, view.cluster);
+        let seats = view.roster.iter();
+        let seats: Vec<_> = seats.map(|(slot, seat)| (slot, seat.contact.clone())).collect();
+        self.take_post(now, view, up);
+        for (slot, to) in seats {
+            let takeover = Takeover {
+                old,
+                cluster,
+                agent: self.me.contact.clone(),
+                slot,
+            };
+            self.send_to(now, &to, Message::Takeover(takeover));
+        }
+        if self.posts[&level].up.is_some() {
+            self.beat(now, level + 1);
+        }
+    }
+
+    /// The receiver of an office says that it holds it.
+    pub(super) fn on_office_confirmed(&mut self, now: Time, from: NodeId, fenced: &Fenced) {
+        let given = self.handovers.iter().find(|(_, handover)| {
+            handover.to == from && handover.cluster == fenced.cluster
+        });
+        if let Some((&level, _)) = given {
+            self.end_handover(now, level);
+        }
+    }
+
+    fn end_handover(&mut self, now: Time, level: u8) {
+        self.timers.clear(Timer::Handover(level));
+        let Some(handover) = self.handovers.remove(&level) else {
+            return;
+        };
+        let Message::Office(office) = handover.office else {
+            return;
+        };
+        let post = self.posts.get(&level);
+        if post.is_some_and(|post| matches!(post.phase, Phase::Leaving)) {
+            self.remember_former(now, office.old, handover.cluster, office.view.agent);
+            self.drop_post(level);
+        }
+    }
+
+    /// Another holds the post.
+    pub(super) fn lose_post(&mut self, now: Time, level: u8, fenced: &Fenced) {
+        self.remember_former(now, fenced.old, fenced.cluster, fenced.agent.clone());
+        self.drop_post(level);
+    }
+
+    /// The agent of a cluster of level 1 sits in it; one that sits elsewhere holds no such post.
+    pub(super) fn drop_outdated_post(&mut self) {
+        let Some(post) = self.posts.get(&1) else {
+            return;
+        };
+        let leaf = self.leaf.as_ref().map(|leaf| &leaf.view);
+        let ours = leaf.is_some_and(|leaf| {
+            leaf.cluster == post.view.cluster && leaf.agent.id == self.me.contact.id
+        });
+        if !ours {
+            self.drop_post(1);
+        }
+    }
+
+    /// Holds the post at `level` no more.
+    pub(super) fn drop_post(&mut self, level: u8) {
+        self.posts.remove(&level);
+        self.seeks.remove(&(level + 1));
+        self.handovers.remove(&level);
+        for timer in [
+            Timer::Change(level),
+            Timer::Handover(level),
+            Timer::Seek(level + 1),
+            Timer::Doubt(level + 1),
+        ] {
+            self.timers.clear(timer);
+        }
+    }
+
+    /// A split, merge or handover takes too long; or its question is due again.
+    pub(super) fn on_change_due(&mut self, now: Time, level: u8) {
+        let Some(post) = self.posts.get(&level) else {
+            return;
+        };
+        match post.phase {
+            Phase::Dividing { .. } => self.divide(now, level),
+            Phase::Asking(_) if now < post.calm_until => self.ask_parent(now, level),
+            Phase::Asking(_) | Phase::Merging { .. } => self.give_up_change(now, level),
+            Phase::Acting | Phase::Leaving => {}
+        }
+    }
+
+    /// Nothing was changed, and nothing shall be for a while.
+    pub(super) fn give_up_change(&mut self, now: Time, level: u8) {
+        self.timers.clear(Timer::Change(level));
+        if let Some(post) = self.posts.get_mut(&level) {
+            post.phase = Phase::Acting;
+            post.calm_until = now + self.config.change_pause;
+        }
+    }
+
+    /// Begins to leave the tree: first the posts go to their deputies.
+    pub(super) fn on_leave_command(&mut self, now: Time) {
+        if self.running && self.leaving_since.is_none() {
+            self.leaving_since = Some(now);
+            let levels: Vec<u8> = self.posts.keys().copied().collect();
+            for level in levels {
+                self.begin_yield(now, level);
+            }
+        }
+    }
+
+    /// Leaves once no post is held, or has not been given away in time.
+    pub(super) fn look_at_leaving(&mut self, now: Time) {
+        let Some(since) = self.leaving_since else {
+            return;
+        };
+        if !self.posts.is_empty() && now.since(since) < self.config.change_wait {
+            return;
+        }
+        if let Some(leaf) = self.leaf.take() {
+            let leave = (leaf.view.cluster.tag(), leaf.slot);
+            self.send(now, leaf.view.agent.id, Message::Leave(leave));
+        }
+        self.stop();
+        self.tell(Event::Left);
+    }
+}

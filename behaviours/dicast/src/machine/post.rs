@@ -1,0 +1,255 @@
+//! An agent's side: pulses, who is silent, whether the cluster is too large or too small.
+
+use opus_core::{NodeId, Time, pack::Few};
+use rand::RngExt;
+
+use super::Dicast;
+use crate::{
+    Message,
+    cluster::{DEPUTIES, Path, View, path_digest},
+    decide,
+    state::{Child, Membership, Phase, Post, Question, Trial, Why},
+    wire::{Beat, Fenced, Pulse},
+};
+use std::collections::BTreeMap;
+
+impl Post {
+    /// The clusters above this one's members.
+    pub(crate) fn path(&self) -> Path {
+        let Some(up) = &self.up else {
+            return Few(Vec::new());
+        };
+        let mut path = vec![up.view.ancestor()];
+        path.extend(up.path.0.iter().cloned());
+        path.truncate(usize::from(crate::cluster::LEVELS_MAX));
+        Few(path)
+    }
+}
+
+impl Dicast {
+    /// Holds the post of `view` from this moment on.
+    pub(super) fn take_post(&mut self, now: Time, view: View, up: Option<Membership>) {
+        let level = view.level;
+        let slots = view.roster.iter().map(|(slot, _)| (slot, Child::new(now)));
+        let children: BTreeMap<_, _> = slots.collect();
+        let post = Post {
+            children,
+            up,
+            phase: Phase::Acting,
+            since: now,
+            calm_until: now + self.config.heartbeat,
+            round: 0,
+            view_digest: 0,
+            path_digest: 0,
+            view,
+        };
+        self.posts.insert(level, post);
+        self.seeks.remove(&(level + 1));
+        self.rank_deputies(level);
+        self.on_path_changed(now, level);
+    }
+
+    /// Chooses the deputies anew: three, and above level 1 all fit members.
+    pub(super) fn rank_deputies(&mut self, level: u8) {
+        let (proven, me) = (self.config.proven, self.id());
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let roster = &post.view.roster;
+        let mut ranked = decide::rank(roster, proven);
+        ranked.retain(|&slot| roster.get(slot).is_some_and(|seat| seat.id() != me));
+        if level == 1 {
+            ranked.truncate(DEPUTIES);
+        }
+        post.view.deputies = Few(ranked);
+        post.view_digest = post.view.digest();
+    }
+
+    /// The cluster at `level`, or what is above it, changed: those below will ask.
+    pub(super) fn on_path_changed(&mut self, _now: Time, level: u8) {
+        if let Some(post) = self.posts.get_mut(&level) {
+            post.path_digest = path_digest(&post.path());
+            post.view_digest = post.view.digest();
+        }
+    }
+
+    pub(super) fn on_beat(&mut self, now: Time, from: NodeId, beat: &Beat) {
+        let Some(level) = self.post_of_tag(beat.tag) else {
+            self.answer_former(now, from, beat.tag, beat.slot);
+            return;
+        };
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let seat = post.view.roster.get_mut(beat.slot);
+        let Some(seat) = seat.filter(|seat| seat.id() == from) else {
+            // It sits elsewhere since a merge, or nowhere.
+            match post.view.roster.find(from) {
+                Some(slot) => self.welcome(now, level, slot),
+                None => self.send(now, from, Message::Stranger(beat.tag)),
+            }
+            return;
+        };
+        seat.size = beat.size;
+        let fit_changed = std::mem::replace(&mut seat.fit, beat.fit) != beat.fit;
+        let child = post.children.entry(beat.slot).or_insert_with(|| Child::new(now));
+        child.heard = now;
+        child.seq = beat.seq;
+        child.trial = None;
+        let known = post.view.roster.get(beat.slot).and_then(|seat| seat.child);
+        if let Some(said) = beat.child.filter(|said| Some(*said) != known) {
+            self.reconcile(now, level, beat.slot, said);
+        }
+        if fit_changed {
+            self.on_seat_changed(now, level, beat.slot);
+        }
+    }
+
+    /// A beat for a post that we do not hold any more: tell where it went.
+    fn answer_former(&mut self, now: Time, to: NodeId, tag: u16, slot: u8) {
+        let me = self.id();
+        let holds = |cluster| self.posts.values().any(|post| post.view.cluster == cluster);
+        let concerns = |former: &&crate::state::Former| {
+            let named = former.slots.as_ref().is_none_or(|slots| slots.contains(&slot));
+            // What was ours again and was lost again leads nowhere.
+            let leads = former.agent.id != me || holds(former.cluster);
+            former.old.tag() == tag && named && leads && former.until > now
+        };
+        let answer = match self.formers.iter().filter(concerns).last() {
+            Some(former) => Message::Fenced(Fenced {
+                old: former.old,
+                cluster: former.cluster,
+                agent: former.agent.clone(),
+            }),
+            None => Message::Stranger(tag),
+        };
+        self.send(now, to, answer);
+    }
+
+    /// One heartbeat of the post at `level`.
+    pub(super) fn round(&mut self, now: Time, level: u8) {
+        self.pulse(now, level);
+        self.look_at_members(now, level);
+        self.look_at_size(now, level);
+    }
+
+    fn pulse(&mut self, now: Time, level: u8) {
+        let leaf_pulse = self.config.leaf_pulse.max(1);
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        post.round = post.round.wrapping_add(1);
+        let mut pulses = Vec::new();
+        for (slot, seat) in post.view.roster.iter() {
+            let often = level > 1 || post.view.rank(slot).is_some_and(|rank| rank < DEPUTIES);
+            let turn = (post.round + u32::from(slot)) % leaf_pulse == 0;
+            if !often && !turn {
+                continue;
+            }
+            let child = post.children.get(&slot);
+            let pulse = Pulse {
+                tag: post.view.cluster.tag(),
+                echo: child.map_or(0, |child| child.seq),
+                dwell: child.map_or(now.since(now), |child| now.since(child.heard)),
+                view: post.view_digest,
+                path: post.path_digest,
+            };
+            pulses.push((seat.contact.clone(), pulse));
+        }
+        for (to, pulse) in pulses {
+            self.send_to(now, &to, Message::Pulse(pulse));
+        }
+    }
+
+    pub(super) fn on_ask(&mut self, now: Time, from: NodeId, tag: u16) {
+        let Some(level) = self.post_of_tag(tag) else {
+            self.send(now, from, Message::Stranger(tag));
+            return;
+        };
+        match self.posts[&level].view.roster.find(from) {
+            Some(slot) => self.welcome(now, level, slot),
+            None => self.send(now, from, Message::Stranger(tag)),
+        }
+    }
+
+    /// Members that are silent for too long are looked after.
+    fn look_at_members(&mut self, now: Time, level: u8) {
+        let silence = self.config.member_silence;
+        let me = self.id();
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let mut suspects = Vec::new();
+        for (slot, seat) in post.view.roster.iter() {
+            let Some(child) = post.children.get_mut(&slot) else {
+                continue;
+            };
+            // A trial without a verdict is held again.
+            let tried = child.trial.is_some_and(|trial| now.since(trial.began) < silence);
+            if seat.id() != me && !tried && now.since(child.heard) > silence {
+                child.trial = Some(Trial {
+                    began: now,
+                    unanswered: false,
+                    confirmed: false,
+                });
+                suspects.push((slot, seat.contact.clone()));
+            }
+        }
+        for (slot, contact) in suspects {
+            self.check(now, contact, Why::Member(level, slot));
+            self.call_witness(now, level, slot);
+        }
+    }
+
+    /// Asks another member about a silent one; if all are silent, our own pings decide.
+    pub(super) fn call_witness(&mut self, now: Time, level: u8, slot: u8) {
+        let me = self.id();
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let Some(about) = post.view.roster.get(slot).map(|seat| seat.contact.clone()) else {
+            return;
+        };
+        let silence = self.config.member_silence;
+        let heard = post.children.iter().filter(|(_, child)| now.since(child.heard) < silence);
+        let heard: Vec<u8> = heard.map(|(&slot, _)| slot).collect();
+        let witnesses = post.view.roster.iter().filter(|(other, seat)| {
+            heard.contains(other) && *other != slot && seat.id() != me && seat.id() != about.id
+        });
+        // Those that spoke last are the likeliest to answer.
+        let mut witnesses: Vec<_> = witnesses.map(|(slot, seat)| (slot, seat.id())).collect();
+        if witnesses.is_empty() {
+            let child = post.children.get_mut(&slot);
+            if let Some(trial) = child.and_then(|child| child.trial.as_mut()) {
+                trial.confirmed = true;
+            }
+            self.judge(now, level, slot);
+            return;
+        }
+        witnesses.sort_by_key(|(slot, _)| {
+            std::cmp::Reverse(post.children.get(slot).map(|child| child.heard))
+        });
+        witnesses.truncate(4);
+        let chosen = self.rng.random_range(0..witnesses.len());
+        let whom = witnesses[chosen].1;
+        self.question(now, whom, about, Question::Member(level, slot));
+    }
+
+    /// The member answers, to us or to another.
+    pub(super) fn acquit(&mut self, now: Time, level: u8, slot: u8) {
+        let post = self.posts.get_mut(&level);
+        if let Some(child) = post.and_then(|post| post.children.get_mut(&slot)) {
+            child.trial = None;
+            child.heard = now;
+        }
+    }
+
+    /// Expels a member that neither we nor another member reach.
+    pub(super) fn judge(&mut self, now: Time, level: u8, slot: u8) {
+        let post = self.posts.get(&level);
+        let trial = post.and_then(|post| post.children.get(&slot)?.trial);
+        if trial.is_some_and(|trial| trial.unanswered && trial.confirmed) {
+            self.remove_seat(now, level, slot);
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The way to a seat: ask for the root, walk down to the nearest child on each level, take a seat.
+
+use std::time::Duration;
+
+use opus_core::{Contact, NodeId, Time};
+use rand::RngExt;
+
+use super::{Dicast, Timer};
+use crate::{
+    Event, Message, Refusal,
+    cluster::{ClusterRef, Place, Roster, View},
+    decide,
+    state::{Doubt, Membership, Purpose, Seek},
+    wire::{HOPS_MAX, Join, Places, Sides, Welcome},
+};
+
+/// Longest random pause before a search begins anew, microseconds.
+const PAUSE_US_MAX: u64 = 3_000_000;
+
+impl Dicast {
+    /// Begins to seek a seat in a cluster of level `target`, if that is not under way.
+    pub(super) fn seek(&mut self, now: Time, target: u8) {
+        if self.seeks.contains_key(&target) {
+            return;
+        }
+        let seek = Seek {
+            target,
+            silent_since: now,
+            next: Vec::new(),
+            asked: None,
+            hops: 0,
+        };
+        self.seeks.insert(target, seek);
+        self.refill(target);
+        self.timers.set(Timer::Seek(target), now);
+    }
+
+    /// Fills the list of whom to ask: the clusters above first, then whoever may know a tree.
+    pub(super) fn refill(&mut self, target: u8) {
+        let id = self.id();
+        let ancestors = self.leaf.iter().flat_map(|leaf| leaf.path.0.iter());
+        let above = ancestors.filter(|ancestor| ancestor.level >= target);
+        let posts = above.flat_map(|ancestor| {
+            let agent = std::iter::once(&ancestor.agent);
+            let all = agent.chain(&ancestor.deputies.0);
+            all.map(|contact| (contact.clone(), ancestor.level))
+        });
+        let known = self.seeds.iter().chain(&self.far);
+        let seeds = known.map(|seed| (seed.clone(), 0));
+        let all = posts.chain(seeds).filter(|(contact, _)| contact.id != id);
+        let mut next: Vec<_> = all.collect();
+        next.reverse();
+        if let Some(seek) = self.seeks.get_mut(&target) {
+            seek.next = next;
+            seek.hops = 0;
+        }
+    }
+
+    /// Asks the next one, or pauses when all were asked.
+    pub(super) fn on_seek_due(&mut self, now: Time, target: u8) {
+        let Some(seek) = self.seeks.get_mut(&target) else {
+            return;
+        };
+        seek.asked = None;
+        if let Some((contact, at)) = seek.next.pop() {
+            self.ask_for_seat(now, target, &contact, at);
+            return;
+        }
+        if now.since(seek.silent_since) >= self.config.seek_max {
+            self.seeks.remove(&target);
+            if target == 1 {
+                self.found_tree(now);
+            }
+            return;
+        }
+        self.tell(Event::WantSeeds);
+        self.refill(target);
+        self.pause_seek(now, target, self.config.heartbeat);
+    }
+
+    /// Goes on after `least` and a random time.
+    fn pause_seek(&mut self, now: Time, target: u8, least: Duration) {
+        let more = self.rng.random_range(0..PAUSE_US_MAX);
+        let at = now + least + Duration::from_micros(more);
+        self.timers.set(Timer::Seek(target), at);
+    }
+
+    fn ask_for_seat(&mut self, now: Time, target: u8, contact: &Contact, at: u8) {
+        let seat = if target == 1 {
+            Some(self.seat(now, None, 1))
+        } else {
+            self.seat_of_post(now, target - 1)
+        };
+        let Some(seat) = seat else {
+            self.seeks.remove(&target);
+            return;
+        };
+        if let Some(seek) = self.seeks.get_mut(&target) {
+            seek.asked = Some(contact.id);
+        }
+        self.timers.set(Timer::Seek(target), now + self.config.join_wait);
+        self.send_to(now, contact, Message::Join(Join { target, at, seat }));
+    }
+
+    /// The search that waits for this peer's answer.
+    fn sought_from(&self, from: NodeId) -> Option<u8> {
+        let mut seeks = self.seeks.values();
+        let seek = seeks.find(|seek| seek.asked == Some(from))?;
+        Some(seek.target)
+    }
+
+    pub(super) fn on_places(&mut self, now: Time, from: NodeId, places: Places) {
+        let Some(target) = self.sought_from(from) else {
+            return;
+        };
+        let id = self.id();
+        let mut agents = places.agents.0;
+        agents.retain(|(contact, _)| contact.id != id);
+        let Some(seek) = self.seeks.get_mut(&target) else {
+            return;
+        };
+        seek.silent_since = now;
+        seek.asked = None;
+        seek.hops += 1;
+        if seek.hops > HOPS_MAX || agents.is_empty() {
+            seek.next.clear();
+            self.refill(target);
+            self.pause_seek(now, target, self.config.heartbeat);
+            return;
+        }
+        if places.same || agents.len() == 1 {
+            let chosen = self.rng.random_range(0..agents.len());
+            agents.swap(0, chosen);
+            let whom = agents.into_iter().map(|(contact, _)| (contact, places.level));
+            self.go_on(now, target, whom.collect());
+        } else {
+            self.measure_places(now, target, places.level, agents);
+        }
+    }
+
+    fn measure_places(
+        &mut self,
+        now: Time,
+        target: u8,
+        level: u8,
+        mut agents: Vec<(Contact, Place)>,
+    ) {
+        agents.truncate(self.config.measured_max);
+        for (contact, _) in agents.iter().take(1) {
+            self.remember(contact.clone());
+        }
+        let targets = agents.iter().map(|(contact, _)| contact.clone()).collect();
+        self.timers.clear(Timer::Seek(target));
+        let purpose = Purpose::Seek {
+            target,
+            level,
+            agents,
+        };
+        self.measure(now, targets, purpose);
+    }
+
+    /// Asks these in order: the first now, the others if it is busy or silent.
+    fn go_on(&mut self, now: Time, target: u8, mut whom: Vec<(Contact, u8)>) {
+        whom.reverse();
+        if let Some(seek) = self.seeks.get_mut(&target) {
+            seek.next = whom;
+        }
+        self.on_seek_due(now, target);
+    }
+
+    /// Has our node measure the delay to `targets`.
+    pub(super) fn measure(&mut self, now: Time, targets: Vec<Contact>, purpose: Purpose) {
+        if self.measures.len() >= super::ASKED_MAX
+            && let Some((id, _)) = self.measures.pop_first()
+        {
+            self.timers.clear(Timer::Measure(id));
+        }
+        let id = self.rng.random();
+        self.measures.insert(id, purpose);
+        self.timers.set(Timer::Measure(id), now + self.config.measure_wait);
+        self.tell(Event::Measure { id, targets });
+    }
+
+    pub(super) fn on_measured(&mut self, now: Time, id: u64, results: &[(NodeId, Option<u32>)]) {
+        self.timers.clear(Timer::Measure(id));
+        let Some(purpose) = self.measures.remove(&id) else {
+            self.refuse(id, Refusal::UnknownMeasurement);
+            return;
+        };
+        let rtt = |peer: NodeId| {
+            let found = results.iter().find(|(of, _)| *of == peer);
+            found.and_then(|&(_, rtt)| rtt)
+        };
+        match purpose {
+            Purpose::Seek {
+                target,
+                level,
+                agents,
+            } => {
+                let here = self.me.place;
+                let mut ranked: Vec<_> = agents
+                    .into_iter()
+                    .map(|(contact, place)| {
+                        let us = rtt(contact.id);
+                        // Whoever did not answer comes last, by estimate.
+                        (us.is_none(), us.unwrap_or_else(|| here.estimate_us(place)), contact)
+                    })
+                    .collect();
+                ranked.sort();
+                let whom = ranked.into_iter().map(|(_, _, contact)| (contact, level));
+                self.go_on(now, target, whom.collect());
+            }
+            Purpose::Poles {
+                agent,
+                tag,
+                slot,
+                one,
+                other,
+            } => {
+                let us = |pole| if pole == self.id() { Some(0) } else { rtt(pole) };
+                if let (Some(one_us), Some(other_us)) = (us(one), us(other)) {
+                    let sides = Sides {
+                        tag,
+                        slot,
+                        one_us,
+                        other_us,
+                    };
+                    self.send(now, agent, Message::Sides(sides));
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_busy(&mut self, now: Time, from: NodeId, level: u8, retry: Duration) {
+        let asked = self.seeks.get_mut(&level);
+        if let Some(seek) = asked.filter(|seek| seek.asked == Some(from)) {
+            seek.asked = None;
+            if retry == super::admit::NEVER {
+                self.timers.set(Timer::Seek(level), now);
+                return;
+            }
+            seek.silent_since = now;
+            if seek.next.is_empty() {
+                self.refill(level);
+                self.pause_seek(now, level, retry.min(self.config.seek_max));
+            } else {
+                self.timers.set(Timer::Seek(level), now);
+            }
+            return;
+        }
+        self.on_merge_busy(now, from, level);
+    }
+
+    /// A seat, granted to our search; or a newer view of a cluster in which we sit.
+    pub(super) fn on_welcome(&mut self, now: Time, from: NodeId, welcome: Welcome) {
+        let level = welcome.view.level;
+        let mine = welcome.view.roster.get(welcome.slot);
+        if welcome.view.agent.id != from || mine.is_none_or(|seat| seat.id() != self.id()) {
+            return;
+        }
+        let current = self.membership(level).map(|m| m.view.cluster);
+        if current == Some(welcome.view.cluster) {
+            self.refresh(now, level, welcome);
+            return;
+        }
+        let sought = self.seeks.get(&level).is_some_and(|seek| seek.asked == Some(from));
+        if self.is_seat_for_us(&welcome) && (sought || self.is_adrift(now, level)) {
+            self.take_seat(now, welcome);
+        } else if !sought {
+            let leave = (welcome.view.cluster.tag(), welcome.slot);
+            self.send(now, from, Message::Leave(leave));
+        }
+    }
+
+    /// Whether what the seat stands for is ours: this node, or a post that we hold.
+    fn is_seat_for_us(&self, welcome: &Welcome) -> bool {
+        let seat = welcome.view.roster.get(welcome.slot);
+        let child = seat.and_then(|seat| seat.child);
+        match welcome.view.level {
+            1 => child.is_none(),
+            level => self.posts.get(&(level - 1)).is_some_and(|post| {
+                child.is_some_and(|child| child.id == post.view.cluster.id)
+            }),
+        }
+    }
+
+    /// Whether we have no seat at `level` whose agent is known to live.
+    fn is_adrift(&self, now: Time, level: u8) -> bool {
+        let patience = self.config.heartbeat * self.config.missed_max + self.config.grace;
+        match self.membership(level) {
+            None => !self.is_root(level - 1),
+            Some(membership) => {
+                let silent = now.since(membership.heard) > patience;
+                membership.doubt != Doubt::None || (level > 1 && silent)
+            }
+        }
+    }
+
+    fn take_seat(&mut self, now: Time, welcome: Welcome) {
+        let level = welcome.view.level;
+        self.seeks.remove(&level);
+        self.timers.clear(Timer::Seek(level));
+        self.timers.clear(Timer::Doubt(level));
+        self.note_far(&welcome.path);
+        let before = self.membership(level).cloned();
+        let membership = Membership::new(now, welcome);
+        if level == 1 {
+            self.tell(Event::Joined(membership.view.cluster));
+            self.tell_members(before.as_ref().map(|m| &m.view.roster), &membership.view);
+            self.tell(Event::AgentChanged(membership.view.agent.clone()));
+            self.leaf = Some(membership);
+        } else if let Some(post) = self.posts.get_mut(&(level - 1)) {
+            post.up = Some(membership);
+            self.on_path_changed(now, level - 1);
+        }
+        if let Some(before) = before {
+            let leave = (before.view.cluster.tag(), before.slot);
+            self.send(now, before.view.agent.id, Message::Leave(leave));
+        }
+        self.beat(now, level);
+    }
+
+    /// A tree of our own: one cluster, one seat.
+    pub(super) fn found_tree(&mut self, now: Time) {
+        if let Some(leaf) = self.leaf.take() {
+            self.tell_gone(&leaf.view.roster);
+        }
+        let mut roster = Roster::default();
+        let slot = roster.add(self.seat(now, None, 1)).expect("it is empty");
+        let view = View {
+            cluster: ClusterRef {
+                id: self.rng.random(),
+                epoch: 1,
+            },
+            level: 1,
+            agent: self.me.contact.clone(),
+            deputies: opus_core::pack::Few(Vec::new()),
+            roster,
+        };
+        let welcome = Welcome {
+            view: view.clone(),
+            slot,
+            path: opus_core::pack::Few(Vec::new()),
+        };
+        self.tell(Event::Joined(view.cluster));
+        self.leaf = Some(Membership::new(now, welcome));
+        self.take_post(now, view, None);
+    }
+
+    /// Tells our node who came and who went.
+    pub(super) fn tell_members(&mut self, before: Option<&Roster>, view: &View) {
+        let me = self.id();
+        let had = |id| before.is_some_and(|roster| roster.find(id).is_some());
+        for (_, seat) in view.roster.iter() {
+            if seat.id() != me && !had(seat.id()) {
+                self.tell(Event::MemberUp(seat.contact.clone()));
+            }
+        }
+        let gone = before.into_iter().flat_map(Roster::iter);
+        for (_, seat) in gone {
+            if seat.id() != me && view.roster.find(seat.id()).is_none() {
+                self.tell(Event::MemberDown(seat.id()));
+            }
+        }
+    }
+
+    fn tell_gone(&mut self, roster: &Roster) {
+        let me = self.id();
+        for (_, seat) in roster.iter().filter(|(_, seat)| seat.id() != me) {
+            self.tell(Event::MemberDown(seat.id()));
+        }
+    }
+}
+
+/// The children of `view` nearest to `place`, as an answer to a joiner.
+pub(super) fn children(view: &View, place: Place) -> Places {
+    let max = crate::wire::PLACES_MAX;
+    let agents = decide::nearest(view.roster.iter(), place, max);
+    Places {
+        level: view.level - 1,
+        same: false,
+        agents: opus_core::pack::Few(agents),
+    }
+}

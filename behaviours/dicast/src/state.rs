@@ -1,0 +1,226 @@
+//! What a machine knows: the cluster it sits in, the posts it holds, the seats it seeks.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use opus_core::{Contact, NodeId, Time};
+
+use crate::{
+    cluster::{ClusterRef, Path, Place, Seat, View},
+    wire::{Message, Welcome},
+};
+
+/// A seat of ours: as a node in a cluster of level 1, or, above, for a cluster whose agent we are.
+#[derive(Clone, Debug)]
+pub(crate) struct Membership {
+    pub(crate) view: View,
+    pub(crate) slot: u8,
+    pub(crate) path: Path,
+    /// The agent's last word.
+    pub(crate) heard: Time,
+    /// Of the last beat.
+    pub(crate) seq: u32,
+    /// When the last beat was sent.
+    pub(crate) beat_at: Time,
+    pub(crate) doubt: Doubt,
+    /// When a full view was last asked for.
+    pub(crate) asked_at: Option<Time>,
+}
+
+impl Membership {
+    pub(crate) fn new(now: Time, welcome: Welcome) -> Self {
+        Self {
+            view: welcome.view,
+            slot: welcome.slot,
+            path: welcome.path,
+            heard: now,
+            seq: 0,
+            beat_at: now,
+            doubt: Doubt::None,
+            asked_at: None,
+        }
+    }
+
+    /// The agent gave a sign of life.
+    pub(crate) fn hear(&mut self, now: Time) {
+        self.heard = now;
+        self.doubt = Doubt::None;
+    }
+}
+
+/// How far the suspicion of a silent agent has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    None,
+    /// Pings are under way.
+    Checking,
+    /// We want its post; so many claims went unanswered.
+    Claiming { tries: u32 },
+    /// No parent answers: another member is asked whether it too finds the agent silent.
+    Accusing,
+}
+
+/// A post: the agent's side of a cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Post {
+    /// The true one.
+    pub(crate) view: View,
+    /// By seat.
+    pub(crate) children: BTreeMap<u8, Child>,
+    /// Our cluster's seat one level up; none at the root, and while another parent is sought.
+    pub(crate) up: Option<Membership>,
+    pub(crate) phase: Phase,
+    pub(crate) since: Time,
+    /// No split, merge or handover before this.
+    pub(crate) calm_until: Time,
+    /// Rounds of pulses so far.
+    pub(crate) round: u32,
+    pub(crate) view_digest: u32,
+    pub(crate) path_digest: u32,
+}
+
+/// What an agent knows of one seat beside what all members know.
+#[derive(Clone, Debug)]
+pub(crate) struct Child {
+    pub(crate) heard: Time,
+    /// Of its last beat.
+    pub(crate) seq: u32,
+    pub(crate) trial: Option<Trial>,
+    /// Whether its cluster got its name or epoch from us.
+    pub(crate) native: bool,
+    /// What its cluster was before we granted what it is.
+    pub(crate) before: Option<ClusterRef>,
+}
+
+impl Child {
+    pub(crate) const fn new(now: Time) -> Self {
+        Self {
+            heard: now,
+            seq: 0,
+            trial: None,
+            native: false,
+            before: None,
+        }
+    }
+}
+
+/// A silent member between suspicion and expulsion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trial {
+    pub(crate) began: Time,
+    /// Our own pings went unanswered.
+    pub(crate) unanswered: bool,
+    /// Another member's did too.
+    pub(crate) confirmed: bool,
+}
+
+/// What an agent is about.
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    Acting,
+    /// Members measure their delay to the two poles.
+    Dividing {
+        poles: (u8, u8),
+        sides: BTreeMap<u8, (u32, u32)>,
+    },
+    /// The parent is asked for the next epoch.
+    Asking(Request),
+    /// The nearest sibling is asked to take all members.
+    Merging { into: Contact },
+    /// The post is the successor's, once it says so.
+    Leaving,
+}
+
+/// Why the parent is asked for an epoch.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    /// These seats go to a new sibling under this agent.
+    Split { away: Vec<u8>, sibling: Seat },
+    /// The members of this sibling come to us.
+    Absorb { other: Box<View>, from: NodeId },
+    /// This member takes our post.
+    Yield { to: Seat },
+}
+
+/// A search for a seat.
+#[derive(Clone, Debug)]
+pub(crate) struct Seek {
+    /// Level of the cluster that shall seat us.
+    pub(crate) target: u8,
+    /// Since when nobody who is in a tree has answered.
+    pub(crate) silent_since: Time,
+    /// Whom to ask, at which level, the last first.
+    pub(crate) next: Vec<(Contact, u8)>,
+    /// Who is being asked.
+    pub(crate) asked: Option<NodeId>,
+    pub(crate) hops: u8,
+}
+
+/// Whom a ping is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The agent of the cluster at this level in which we sit.
+    Agent(u8),
+    /// A member of our post at this level.
+    Member(u8, u8),
+    /// Another member asked us.
+    Observe { asker: NodeId, nonce: u64 },
+}
+
+/// A ping under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Check {
+    pub(crate) of: Contact,
+    pub(crate) why: Why,
+    pub(crate) tries: u8,
+}
+
+/// A question to another member under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Is the agent of this level silent for you too?
+    Agent(u8),
+    /// Is this member of our post?
+    Member(u8, u8),
+}
+
+/// What a measurement is for.
+#[derive(Clone, Debug)]
+pub(crate) enum Purpose {
+    /// The way down to a seat at this level, among these children.
+    Seek {
+        target: u8,
+        level: u8,
+        agents: Vec<(Contact, Place)>,
+    },
+    /// A side in a split.
+    Poles {
+        agent: NodeId,
+        tag: u16,
+        slot: u8,
+        one: NodeId,
+        other: NodeId,
+    },
+}
+
+/// A cluster that was ours under another name or agent, for those who have not heard.
+#[derive(Clone, Debug)]
+pub(crate) struct Former {
+    pub(crate) old: ClusterRef,
+    pub(crate) cluster: ClusterRef,
+    pub(crate) agent: Contact,
+    /// Only for these seats; all if none are named.
+    pub(crate) slots: Option<Vec<u8>>,
+    pub(crate) until: Time,
+}
+
+/// An office handed over and not yet confirmed.
+#[derive(Clone, Debug)]
+pub(crate) struct Handover {
+    pub(crate) to: NodeId,
+    pub(crate) cluster: ClusterRef,
+    pub(crate) office: Message,
+    pub(crate) tries: u8,
+}
+
+/// How long a machine remembers what became of a cluster.
+pub(crate) const FORMER: Duration = Duration::from_secs(30);

@@ -1,0 +1,492 @@
+//! What dicast machines say to each other.
+//!
+//! A message is a kind, one byte, and its packed body ([`opus_core::pack`]); hot ones name their
+//! sender by cluster tag and seat, cold ones carry contacts and rosters. Numbers are clamped and
+//! lists bounded while they are unpacked: *check at the edge, trust inside*.
+
+use std::time::Duration;
+
+use opus_core::{
+    Contact, Limits, Malformed, Wire,
+    pack::{self, Few, Pack, Reader, Writer},
+    packed,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::cluster::{ClusterRef, DEPUTIES, LEVELS_MAX, Path, Seat, View};
+
+/// Children named in one answer to a join.
+pub const PLACES_MAX: usize = 12;
+
+/// Redirections that a joiner follows before it begins anew: twice the way down the tallest tree,
+/// with one outdated agent on each level.
+pub const HOPS_MAX: u8 = 12;
+
+/// A wish for a seat in a cluster of level `target`. Answered by `Welcome`, `Places` or `Busy`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// Level of the cluster in which the seat is wanted: 1 for nodes.
+    pub target: u8,
+    /// Level of the cluster that is asked; 0 asks where the root is.
+    pub at: u8,
+    /// Who wants it.
+    pub seat: Seat,
+}
+
+packed!(Join { target, at, seat });
+
+/// Where to ask next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Level of the clusters that are named.
+    pub level: u8,
+    /// Whether the contacts stand for one cluster, so that any will do; else the nearest is best.
+    pub same: bool,
+    /// Whom to ask: contact, where the cluster is.
+    pub agents: Few<(Contact, crate::cluster::Place), PLACES_MAX>,
+}
+
+packed!(Places {
+    level,
+    same,
+    agents
+});
+
+/// A seat, and all that its holder must know. Also the answer to `Ask`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The cluster.
+    pub view: View,
+    /// The receiver's seat in it.
+    pub slot: u8,
+    /// The clusters above it.
+    pub path: Path,
+}
+
+packed!(Welcome { view, slot, path });
+
+/// A member to its agent, each heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// Of the cluster.
+    pub tag: u16,
+    /// The sender's seat.
+    pub slot: u8,
+    /// Rises with each beat.
+    pub seq: u32,
+    /// Nodes below the sender.
+    pub size: u32,
+    /// Whether it may hold a post.
+    pub fit: bool,
+    /// The cluster that the sender is the agent of, above level 1.
+    pub child: Option<ClusterRef>,
+}
+
+packed!(Beat {
+    tag,
+    slot,
+    seq,
+    size,
+    fit,
+    child
+});
+
+/// An agent to a member: that it lives, and by digest what it believes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// Of the cluster.
+    pub tag: u16,
+    /// Last beat heard of the receiver.
+    pub echo: u32,
+    /// Time since then.
+    pub dwell: Duration,
+    /// Of the view.
+    pub view: u32,
+    /// Of the path.
+    pub path: u32,
+}
+
+packed!(Pulse {
+    tag,
+    echo,
+    dwell,
+    view,
+    path
+});
+
+/// A deputy to the parent: my cluster's agent is silent, grant me the next epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The cluster under its lost agent.
+    pub cluster: ClusterRef,
+    /// The deputy.
+    pub seat: Seat,
+    /// Members, the deputy included, that find the agent silent.
+    pub accusers: u8,
+}
+
+packed!(Claim {
+    cluster,
+    seat,
+    accusers
+});
+
+/// The parent to the new agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The cluster as it was claimed.
+    pub old: ClusterRef,
+    /// The cluster under its new agent, for the first and only time.
+    pub cluster: ClusterRef,
+    /// Its seat in the parent cluster.
+    pub up: Welcome,
+}
+
+packed!(Grant { old, cluster, up });
+
+/// Whoever holds or knows the post, to one who acts on an old epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fenced {
+    /// The cluster as the receiver knows it.
+    pub old: ClusterRef,
+    /// What became of it.
+    pub cluster: ClusterRef,
+    /// Who holds the post.
+    pub agent: Contact,
+}
+
+packed!(Fenced {
+    old,
+    cluster,
+    agent
+});
+
+/// A new agent to its members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Takeover {
+    /// The cluster as the member knows it.
+    pub old: ClusterRef,
+    /// What it is from this moment on.
+    pub cluster: ClusterRef,
+    /// Its agent, who is the sender.
+    pub agent: Contact,
+    /// The member's seat, the same as before unless two clusters merged.
+    pub slot: u8,
+}
+
+packed!(Takeover {
+    old,
+    cluster,
+    agent,
+    slot
+});
+
+/// An agent to its parent: grant me my next epoch, with a new sibling or without an old one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Twin {
+    /// The cluster as it is.
+    pub cluster: ClusterRef,
+    /// Split: the sibling to be seated.
+    pub add: Option<Seat>,
+    /// Merge: the sibling that is absorbed.
+    pub absorb: Option<ClusterRef>,
+}
+
+packed!(Twin {
+    cluster,
+    add,
+    absorb
+});
+
+/// The parent's answer to `Twin`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Twinned {
+    /// The asker's cluster as the parent knew it.
+    pub old: ClusterRef,
+    /// What it is from this moment on.
+    pub cluster: ClusterRef,
+    /// Seat of the new sibling.
+    pub slot: Option<u8>,
+}
+
+packed!(Twinned { old, cluster, slot });
+
+/// An agent that splits, to its members: how far are these two?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poles {
+    /// Of the cluster.
+    pub tag: u16,
+    /// The two.
+    pub one: Contact,
+    /// See `one`.
+    pub other: Contact,
+}
+
+packed!(Poles { tag, one, other });
+
+/// A member's answer to `Poles`: round trips, microseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sides {
+    /// Of the cluster.
+    pub tag: u16,
+    /// The member's seat.
+    pub slot: u8,
+    /// To the first pole.
+    pub one_us: u32,
+    /// To the second.
+    pub other_us: u32,
+}
+
+packed!(Sides {
+    tag,
+    slot,
+    one_us,
+    other_us
+});
+
+/// A post, given by the one who holds it: to a split-off sibling's agent, or to a successor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Office {
+    /// The cluster as its members know it.
+    pub old: ClusterRef,
+    /// What it becomes: the receiver is its agent.
+    pub view: View,
+    /// Its seat in the parent cluster; none for the root.
+    pub up: Option<Welcome>,
+}
+
+packed!(Office { old, view, up });
+
+/// A cluster that is too small, to the agent of its nearest sibling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merge {
+    /// The small one, with its seats.
+    pub view: View,
+}
+
+packed!(Merge { view });
+
+/// The sibling's answer: what became of each seat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// The small cluster.
+    pub old: ClusterRef,
+    /// The one that took its members.
+    pub cluster: ClusterRef,
+    /// Old seat, new seat.
+    pub seats: Few<(u8, u8), { crate::cluster::SEATS_MAX }>,
+}
+
+packed!(Merged {
+    old,
+    cluster,
+    seats
+});
+
+/// One root to another, or to a node that may know another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The root cluster that the sender is in.
+    pub root: ClusterRef,
+    /// Its level.
+    pub height: u8,
+    /// Nodes in it, as far as the sender knows.
+    pub size: u32,
+    /// Who to ask there.
+    pub posts: Few<Contact, { DEPUTIES + 1 }>,
+}
+
+packed!(Hello {
+    root,
+    height,
+    size,
+    posts
+});
+
+/// One seat changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Of the cluster.
+    pub tag: u16,
+    /// Which seat.
+    pub slot: u8,
+    /// Who sits there now.
+    pub seat: Option<Seat>,
+    /// The deputies since then.
+    pub deputies: Few<u8, { crate::cluster::SEATS_MAX }>,
+}
+
+packed!(Moved {
+    tag,
+    slot,
+    seat,
+    deputies
+});
+
+/// A question about a member that seems dead, to another member; and the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accuse {
+    /// Drawn by the one who asks.
+    pub nonce: u64,
+    /// Who seems dead.
+    pub about: Contact,
+}
+
+packed!(Accuse { nonce, about });
+
+/// An observer's verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// That of the question.
+    pub nonce: u64,
+    /// Whether the observer reached it.
+    pub alive: bool,
+}
+
+packed!(Verdict { nonce, alive });
+
+macro_rules! messages {
+    ($($(#[$doc:meta])* $kind:literal $name:ident($body:ty)),* $(,)?) => {
+        /// A message. See the module for its form on the wire.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Message {
+            $($(#[$doc])* $name($body)),*
+        }
+
+        impl Pack for Message {
+            fn pack(&self, to: &mut Writer) {
+                match self {
+                    $(Self::$name(body) => {
+                        let kind: u8 = $kind;
+                        kind.pack(to);
+                        body.pack(to);
+                    })*
+                }
+            }
+
+            fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+                match from.byte()? {
+                    $($kind => <$body>::unpack(from).map(Self::$name),)*
+                    _ => Err(Malformed::Invalid("a kind of message that this version lacks")),
+                }
+            }
+        }
+    };
+}
+
+messages! {
+    /// See [`Beat`].
+    0 Beat(Beat),
+    /// See [`Pulse`].
+    1 Pulse(Pulse),
+    /// Are you alive? Answered by `Alive` with the same nonce.
+    2 Check(u64),
+    /// I am.
+    3 Alive(u64),
+    /// See [`Accuse`].
+    4 Accuse(Accuse),
+    /// See [`Verdict`].
+    5 Verdict(Verdict),
+    /// See [`Join`].
+    6 Join(Join),
+    /// See [`Places`].
+    7 Places(Places),
+    /// See [`Welcome`].
+    8 Welcome(Welcome),
+    /// Not now: ask again for a seat at this level after so long.
+    9 Busy((u8, Duration)),
+    /// Tell me view, seat and path of the cluster with this tag.
+    10 Ask(u16),
+    /// The cluster with this tag has no seat for you.
+    11 Stranger(u16),
+    /// I leave this seat of the cluster with this tag.
+    12 Leave((u16, u8)),
+    /// See [`Moved`].
+    13 Moved(Moved),
+    /// See [`Claim`].
+    14 Claim(Claim),
+    /// See [`Grant`].
+    15 Grant(Grant),
+    /// See [`Fenced`].
+    16 Fenced(Fenced),
+    /// See [`Takeover`].
+    17 Takeover(Takeover),
+    /// See [`Twin`].
+    18 Twin(Twin),
+    /// See [`Twinned`].
+    19 Twinned(Twinned),
+    /// See [`Poles`].
+    20 Poles(Poles),
+    /// See [`Sides`].
+    21 Sides(Sides),
+    /// See [`Office`].
+    22 Office(Office),
+    /// See [`Merge`].
+    23 Merge(Merge),
+    /// See [`Merged`].
+    24 Merged(Merged),
+    /// Your cluster is the root now: the one above it, named here, is dissolved.
+    25 Crown(ClusterRef),
+    /// See [`Hello`].
+    26 Hello(Hello),
+}
+
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        pack::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Message {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        pack::deserialize(deserializer)
+    }
+}
+
+impl Wire for Message {
+    /// 14 KiB: 64 seats with full address hints, and the path above them.
+    const LIMITS: Limits = Limits {
+        bytes: 14 << 10,
+        depth: 1,
+        items: 1,
+        text_keys: false,
+    };
+
+    fn check(&mut self) -> Result<(), Malformed> {
+        let levels = match self {
+            Self::Join(join) => [join.target, join.at.max(1)],
+            Self::Places(places) => [places.level; 2],
+            Self::Welcome(welcome) => [welcome.view.level; 2],
+            Self::Grant(grant) => [grant.up.view.level; 2],
+            Self::Office(office) => [office.view.level; 2],
+            Self::Merge(merge) => [merge.view.level; 2],
+            Self::Hello(hello) => [hello.height; 2],
+            Self::Busy((level, _)) => [*level; 2],
+            Self::Beat(_)
+            | Self::Pulse(_)
+            | Self::Check(_)
+            | Self::Alive(_)
+            | Self::Accuse(_)
+            | Self::Verdict(_)
+            | Self::Ask(_)
+            | Self::Stranger(_)
+            | Self::Leave(_)
+            | Self::Moved(_)
+            | Self::Claim(_)
+            | Self::Fenced(_)
+            | Self::Takeover(_)
+            | Self::Twin(_)
+            | Self::Twinned(_)
+            | Self::Poles(_)
+            | Self::Sides(_)
+            | Self::Merged(_)
+            | Self::Crown(_) => return Ok(()),
+        };
+        if levels.iter().all(|level| (1..=LEVELS_MAX).contains(level)) {
+            Ok(())
+        } else {
+            Err(Malformed::Invalid("no cluster has such a level"))
+        }
+    }
+}
+
