@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use opus_core::{
-    Contact, Malformed, NodeId, packed,
+    Contact, Malformed, NodeId,
     pack::{Few, Pack, Reader, Writer},
+    packed,
 };
 use opus_model::Position;
 
@@ -82,7 +83,11 @@ impl Pack for Place {
         if !bool::unpack(from)? {
             return Ok(Self(None));
         }
-        let point = [Pack::unpack(from)?, Pack::unpack(from)?, Pack::unpack(from)?];
+        let point = [
+            Pack::unpack(from)?,
+            Pack::unpack(from)?,
+            Pack::unpack(from)?,
+        ];
         let position = Position(point, Pack::unpack(from)?, Pack::unpack(from)?);
         Ok(Self(Some(position.clamped())))
     }
@@ -170,7 +175,10 @@ impl Roster {
 
     /// Takes the lowest free number; `None` if all [`SEATS_MAX`] are taken.
     pub fn add(&mut self, seat: Seat) -> Option<u8> {
-        let slot = (0..SEATS_MAX as u8).find(|slot| !self.seats.contains_key(slot))?;
+        let numbers = 0..u8::try_from(SEATS_MAX).expect("seats are numbered in one byte");
+        let slot = numbers
+            .into_iter()
+            .find(|slot| !self.seats.contains_key(slot))?;
         self.seats.insert(slot, seat);
         Some(slot)
     }
@@ -322,3 +330,63 @@ fn digest(write: impl FnOnce(&mut Writer)) -> u32 {
     writer.as_bytes().iter().fold(0x811c_9dc5, fold)
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn seat(index: u32) -> Seat {
+        Seat {
+            contact: Contact::bare(NodeId::from_index(index)),
+            incarnation: 1,
+            place: Place(None),
+            fit: true,
+            up_s: 0,
+            child: None,
+            size: 1,
+        }
+    }
+
+    #[test]
+    fn a_roster_gives_the_lowest_free_number_and_no_more_than_there_are() {
+        let mut roster = Roster::default();
+        for index in 0..SEATS_MAX {
+            let slot = roster.add(seat(u32::try_from(index).unwrap()));
+            assert_eq!(slot.map(usize::from), Some(index));
+        }
+        assert_eq!(roster.add(seat(99)), None);
+        roster.remove(7);
+        assert_eq!(roster.add(seat(99)), Some(7));
+        assert_eq!(roster.find(NodeId::from_index(99)), Some(7));
+    }
+
+    #[test]
+    fn a_view_digest_follows_who_sits_there_and_not_how_large_they_are() {
+        let mut view = View {
+            cluster: ClusterRef { id: 1, epoch: 1 },
+            level: 1,
+            agent: Contact::bare(NodeId::from_index(0)),
+            deputies: Few(vec![1]),
+            roster: [(0, seat(0)), (1, seat(1))].into_iter().collect(),
+        };
+        let before = view.digest();
+        view.roster.get_mut(1).unwrap().size = 9;
+        assert_eq!(view.digest(), before);
+        view.roster.get_mut(1).unwrap().incarnation = 2;
+        assert_ne!(view.digest(), before);
+    }
+
+    #[test]
+    fn the_next_epoch_has_another_tag() {
+        let cluster = ClusterRef { id: 77, epoch: 3 };
+        assert_ne!(cluster.tag(), cluster.next().tag());
+        assert_eq!(
+            ClusterRef {
+                id: 1,
+                epoch: u32::MAX
+            }
+            .next()
+            .epoch,
+            u32::MAX
+        );
+    }
+}

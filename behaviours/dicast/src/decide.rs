@@ -34,10 +34,10 @@ fn mean_us(roster: &Roster, seat: &Seat) -> u64 {
 /// The middle of all places that are known.
 pub(crate) fn centre(places: impl Iterator<Item = Place>) -> Place {
     let known: Vec<_> = places.filter_map(|place| place.0).collect();
-    let count = known.len() as i64;
-    if count == 0 {
+    if known.is_empty() {
         return Place(None);
     }
+    let count = i64::try_from(known.len()).unwrap_or(i64::MAX);
     let mean = |us: i64| i32::try_from(us / count).unwrap_or_default();
     let axis = |axis: usize| mean(known.iter().map(|p| i64::from(p.0[axis])).sum());
     let height: u64 = known.iter().map(|p| u64::from(p.1)).sum();
@@ -53,8 +53,9 @@ pub(crate) fn poles(roster: &Roster) -> Option<(u8, u8)> {
     let mut other = farthest(roster, one)?;
     one = farthest(roster, other)?;
     for _ in 0..ROUNDS {
-        let (near_one, near_other): (Vec<_>, Vec<_>) =
-            roster.iter().partition(|(_, seat)| is_nearer(roster, seat, one, other));
+        let (near_one, near_other): (Vec<_>, Vec<_>) = roster
+            .iter()
+            .partition(|(_, seat)| is_nearer(roster, seat, one, other));
         let next = (medoid(&near_one)?, medoid(&near_other).unwrap_or(other));
         if next == (one, other) {
             break;
@@ -72,7 +73,11 @@ fn farthest(roster: &Roster, from: u8) -> Option<u8> {
 }
 
 fn is_nearer(roster: &Roster, seat: &Seat, one: u8, other: u8) -> bool {
-    let us = |pole| roster.get(pole).map(|pole: &Seat| seat.place.estimate_us(pole.place));
+    let us = |pole| {
+        roster
+            .get(pole)
+            .map(|pole: &Seat| seat.place.estimate_us(pole.place))
+    };
     us(one) <= us(other)
 }
 
@@ -105,6 +110,105 @@ pub(crate) fn nearest<'a>(
     let mut seats: Vec<_> = seats.collect();
     seats.sort_by_key(|(slot, seat)| (seat.place.estimate_us(place), *slot));
     let named = seats.into_iter().take(max);
-    named.map(|(_, seat)| (seat.contact.clone(), seat.place)).collect()
+    named
+        .map(|(_, seat)| (seat.contact.clone(), seat.place))
+        .collect()
 }
 
+#[cfg(test)]
+mod tests {
+    use opus_core::NodeId;
+
+    use super::*;
+
+    fn seat(index: u32, x_ms: i32, up_s: u32, fit: bool) -> Seat {
+        Seat {
+            contact: Contact::bare(NodeId::from_index(index)),
+            incarnation: 1,
+            place: Place(Some(Position([x_ms * 1_000, 0, 0], 1_000, 10))),
+            fit,
+            up_s,
+            child: None,
+            size: 1,
+        }
+    }
+
+    fn roster(seats: Vec<Seat>) -> Roster {
+        (0..).zip(seats).collect()
+    }
+
+    #[test]
+    fn deputies_are_fit_proven_and_central_in_this_order() {
+        let roster = roster(vec![
+            seat(0, 0, 60, false),
+            seat(1, 50, 60, true),
+            seat(2, 10, 5, true),
+            seat(3, 11, 60, true),
+            seat(4, 9, 60, true),
+        ]);
+        let ranked = rank(&roster, Duration::from_secs(30));
+        assert_eq!(ranked, [3, 4, 1, 2]);
+    }
+
+    #[test]
+    fn two_groups_are_cut_between_them() {
+        let places = [0, 1, 2, 3, 80, 81, 82, 83];
+        let seats = places
+            .iter()
+            .zip(0..)
+            .map(|(&x, index)| seat(index, x, 0, true));
+        let roster = roster(seats.collect());
+        let (one, other) = poles(&roster).unwrap();
+        assert_ne!(one < 4, other < 4, "{one} and {other} stand in one group");
+        let us = |slot: u8, pole: u8| {
+            let place = |slot| roster.get(slot).unwrap().place;
+            place(slot).estimate_us(place(pole))
+        };
+        let sides = (0..8).map(|slot| (slot, us(slot, one), us(slot, other)));
+        let mut away = cut(sides.collect(), 2);
+        away.sort_unstable();
+        let far: Vec<u8> = if other < 4 {
+            (0..4).collect()
+        } else {
+            (4..8).collect()
+        };
+        assert_eq!(away, far);
+    }
+
+    #[test]
+    fn a_cut_leaves_enough_on_both_sides() {
+        let lean: Vec<_> = (0..10)
+            .map(|slot| (slot, 1, 100 + u32::from(slot)))
+            .collect();
+        assert_eq!(cut(lean, 4).len(), 4);
+        let few = vec![(0, 1, 2), (1, 1, 2), (2, 1, 2)];
+        assert_eq!(cut(few, 4).len(), 1);
+    }
+
+    #[test]
+    fn seats_without_a_place_have_no_poles_but_two_different_ones() {
+        let blind = |index| Seat {
+            place: Place(None),
+            ..seat(index, 0, 0, true)
+        };
+        let (one, other) = poles(&roster((0..5).map(blind).collect())).unwrap();
+        assert_ne!(one, other);
+        assert_eq!(poles(&roster(vec![blind(0)])), None);
+    }
+
+    #[test]
+    fn the_nearest_come_first() {
+        let seats = [40, 10, 30, 20]
+            .iter()
+            .zip(0..)
+            .map(|(&x, index)| seat(index, x, 0, true));
+        let roster = roster(seats.collect());
+        let here = Place(Some(Position([0, 0, 0], 1_000, 10)));
+        let named = nearest(roster.iter(), here, 2);
+        let ids: Vec<u32> = named
+            .iter()
+            .map(|(contact, _)| contact.id.index())
+            .collect();
+        assert_eq!(ids, [1, 3]);
+    }
+}

@@ -27,7 +27,7 @@ const HELD: Duration = Duration::from_secs(8);
 pub(crate) enum Order {
     Dial(NodeId),
     Release(NodeId),
-    Send(NodeId, Message),
+    Send(NodeId, Box<Message>),
 }
 
 /// See the module.
@@ -52,7 +52,7 @@ impl Links {
             wish.used_at = now;
         }
         if self.connected.contains(&to) {
-            self.orders.push_back(Order::Send(to, message));
+            self.orders.push_back(Order::Send(to, Box::new(message)));
             return;
         }
         if !self.want(now, to) {
@@ -82,7 +82,7 @@ impl Links {
         if let Some(wish) = self.wanted.get_mut(&peer) {
             wish.used_at = now;
             for message in wish.waiting.drain(..) {
-                self.orders.push_back(Order::Send(peer, message));
+                self.orders.push_back(Order::Send(peer, Box::new(message)));
             }
         }
     }

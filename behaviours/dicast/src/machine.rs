@@ -12,9 +12,9 @@ use rand::RngExt;
 
 use crate::{
     Command, Config, Event, Message, Refusal,
-    cluster::{Ancestor, ClusterRef, LEVELS_MAX, Path, Place, Seat, View},
+    cluster::{Ancestor, ClusterRef, LEVELS_MAX, Place, View},
     links::{Links, Order},
-    state::{Check, FORMER, Former, Handover, Membership, Post, Purpose, Question, Seek},
+    state::{Check, Former, Handover, Membership, Post, Purpose, Question, Seek},
 };
 
 mod admit;
@@ -25,6 +25,7 @@ mod heal;
 mod member;
 mod merge;
 mod office;
+mod ourselves;
 mod post;
 mod seek;
 mod split;
@@ -211,8 +212,10 @@ impl Dicast {
         for seed in seeds {
             self.remember(seed);
         }
-        let phase = self.rng.random_range(0..self.config.heartbeat.as_micros() as u64);
-        self.timers.set(Timer::Tick, now + Duration::from_micros(phase.max(1)));
+        // So that the beats of many nodes that start at once spread over the heartbeat.
+        let phase = self.rng.random_range(0.0..1.0);
+        let first = self.config.heartbeat.mul_f64(phase) + Duration::from_micros(1);
+        self.timers.set(Timer::Tick, now + first);
         if self.seeds.is_empty() {
             self.found_tree(now);
         } else {
@@ -295,111 +298,6 @@ impl Dicast {
         self.tell(Event::Refused { id, reason });
     }
 
-    /// Notes one who may lead to a tree later.
-    fn remember(&mut self, contact: Contact) {
-        let known = contact.id == self.id() || self.seeds.iter().any(|seed| seed.id == contact.id);
-        if !known {
-            self.seeds.push(contact);
-        }
-    }
-
-    /// Notes who is at the top of this path.
-    fn note_far(&mut self, path: &Path) {
-        let Some(top) = path.0.last() else {
-            return;
-        };
-        let me = self.id();
-        let named = std::iter::once(&top.agent).chain(&top.deputies.0);
-        let named: Vec<Contact> = named.filter(|named| named.id != me).cloned().collect();
-        let mut far = BoundedQueue::new(FAR_MAX);
-        let is_named = |old: &Contact| named.iter().any(|new| new.id == old.id);
-        let older = self.far.iter().filter(|old| !is_named(old));
-        for contact in older.cloned().collect::<Vec<_>>().into_iter().chain(named.clone()) {
-            far.push(contact);
-        }
-        self.far = far;
-    }
-
-    fn remember_former(
-        &mut self,
-        now: Time,
-        old: ClusterRef,
-        cluster: ClusterRef,
-        agent: Contact,
-    ) {
-        self.formers.push(Former {
-            old,
-            cluster,
-            agent,
-            slots: None,
-            until: now + FORMER,
-        });
-    }
-
-    /// Our seat, as others shall know it; for the cluster of `child` if it is given.
-    fn seat(&self, now: Time, child: Option<ClusterRef>, size: u32) -> Seat {
-        let up_s = now.since(self.me.started).as_secs();
-        Seat {
-            contact: self.me.contact.clone(),
-            incarnation: self.me.incarnation,
-            place: self.me.place,
-            fit: self.me.reachable,
-            up_s: u32::try_from(up_s).unwrap_or(u32::MAX),
-            child,
-            size,
-        }
-    }
-
-    /// The seat of our post at `level` as its parent shall know it.
-    fn seat_of_post(&self, now: Time, level: u8) -> Option<Seat> {
-        let view = &self.posts.get(&level)?.view;
-        let mut seat = self.seat(now, Some(view.cluster), view.roster.size());
-        let places = view.roster.iter().map(|(_, seat)| seat.place);
-        seat.place = crate::decide::centre(places);
-        Some(seat)
-    }
-
-    /// Our membership in a cluster of `level`.
-    fn membership(&self, level: u8) -> Option<&Membership> {
-        match level {
-            0 => None,
-            1 => self.leaf.as_ref(),
-            _ => self.posts.get(&(level - 1))?.up.as_ref(),
-        }
-    }
-
-    fn membership_mut(&mut self, level: u8) -> Option<&mut Membership> {
-        match level {
-            0 => None,
-            1 => self.leaf.as_mut(),
-            _ => self.posts.get_mut(&(level - 1))?.up.as_mut(),
-        }
-    }
-
-    /// The levels at which we sit in a cluster.
-    fn membership_levels(&self) -> Vec<u8> {
-        let leaf = self.leaf.iter().map(|_| 1);
-        let above = self.posts.iter().filter(|(_, post)| post.up.is_some());
-        leaf.chain(above.map(|(level, _)| level + 1)).collect()
-    }
-
-    /// The level at which we sit in the cluster of this tag, under this agent.
-    fn level_of_tag(&self, tag: u16, agent: NodeId) -> Option<u8> {
-        let is_it = |level: &u8| {
-            let view = self.membership(*level).map(|m| &m.view);
-            view.is_some_and(|view| view.cluster.tag() == tag && view.agent.id == agent)
-        };
-        self.membership_levels().into_iter().find(is_it)
-    }
-
-    /// The post of this tag.
-    fn post_of_tag(&self, tag: u16) -> Option<u8> {
-        let mut posts = self.posts.iter();
-        posts
-            .find(|(_, post)| post.view.cluster.tag() == tag)
-            .map(|(&level, _)| level)
-    }
-
     fn hear_ourselves(&mut self, now: Time) {
         for _ in 0..LOCAL_MAX {
             let Some(message) = self.local.pop_front() else {
@@ -430,7 +328,7 @@ impl Dicast {
                 Order::Send(to, message) => Output::Send {
                     to,
                     lane: lane(&message),
-                    message,
+                    message: *message,
                 },
             });
         }
@@ -463,30 +361,15 @@ impl Dicast {
         self.greet(now);
         self.look_at_leaving(now);
     }
-
-    /// Forgets everything but who we are.
-    fn stop(&mut self) {
-        self.running = false;
-        self.leaving_since = None;
-        self.leaf = None;
-        self.posts.clear();
-        self.seeks.clear();
-        self.handovers.clear();
-        self.checks.clear();
-        self.questions.clear();
-        self.measures.clear();
-        self.timers = Timers::new(TIMERS_MAX);
-    }
 }
 
 /// Rosters wait behind signs of life.
 fn lane(message: &Message) -> Lane {
-    match message {
-        Message::Welcome(_) | Message::Places(_) | Message::Office(_) | Message::Merge(_) => {
-            Lane::Bulk
-        }
-        _ => Lane::Control,
-    }
+    let roster = matches!(
+        message,
+        Message::Welcome(_) | Message::Places(_) | Message::Office(_) | Message::Merge(_)
+    );
+    if roster { Lane::Bulk } else { Lane::Control }
 }
 
 impl Machine for Dicast {
@@ -536,7 +419,6 @@ impl Machine for Dicast {
         self.outputs.pop_front()
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -54,7 +54,9 @@ pub(crate) enum Doubt {
     /// Pings are under way.
     Checking,
     /// We want its post; so many claims went unanswered.
-    Claiming { tries: u32 },
+    Claiming {
+        tries: u32,
+    },
     /// No parent answers: another member is asked whether it too finds the agent silent.
     Accusing,
 }
@@ -125,7 +127,9 @@ pub(crate) enum Phase {
     /// The parent is asked for the next epoch.
     Asking(Request),
     /// The nearest sibling is asked to take all members.
-    Merging { into: Contact },
+    Merging {
+        into: Contact,
+    },
     /// The post is the successor's, once it says so.
     Leaving,
 }

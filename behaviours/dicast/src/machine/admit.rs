@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use opus_core::{
-    NodeId, Time,
-    pack::Few,
-};
+use opus_core::{NodeId, Time, pack::Few};
 
 use super::{Dicast, seek::children};
 use crate::{
@@ -131,7 +128,10 @@ impl Dicast {
 
     /// Ranks the deputies anew and tells all members of the seat that changed.
     pub(super) fn on_seat_changed(&mut self, now: Time, level: u8, slot: u8) {
-        let before = self.posts.get(&level).map(|post| post.view.deputies.clone());
+        let before = self
+            .posts
+            .get(&level)
+            .map(|post| post.view.deputies.clone());
         self.rank_deputies(level);
         let Some(post) = self.posts.get(&level) else {
             return;

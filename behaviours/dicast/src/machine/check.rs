@@ -40,7 +40,8 @@ impl Dicast {
         self.send_to(now, &of, Message::Check(nonce));
         let check = Check { of, why, tries: 1 };
         self.checks.insert(nonce, check);
-        self.timers.set(Timer::Check(nonce), now + self.config.ping_apart);
+        self.timers
+            .set(Timer::Check(nonce), now + self.config.ping_apart);
     }
 
     pub(super) fn on_check_due(&mut self, now: Time, nonce: u64) {
@@ -59,7 +60,8 @@ impl Dicast {
         check.tries += 1;
         let to = check.of.id;
         self.send(now, to, Message::Check(nonce));
-        self.timers.set(Timer::Check(nonce), now + self.config.ping_apart);
+        self.timers
+            .set(Timer::Check(nonce), now + self.config.ping_apart);
     }
 
     pub(super) fn on_alive(&mut self, now: Time, from: NodeId, nonce: u64) {

@@ -73,9 +73,10 @@ impl Dicast {
         let view = &membership.view;
         let agent = view.agent.clone();
         let (me, slot) = (self.id(), membership.slot);
-        let others = view.roster.iter().filter(|(other, seat)| {
-            *other != slot && seat.id() != agent.id && seat.id() != me
-        });
+        let others = view
+            .roster
+            .iter()
+            .filter(|(other, seat)| *other != slot && seat.id() != agent.id && seat.id() != me);
         let others: Vec<_> = others.map(|(_, seat)| seat.contact.clone()).collect();
         if others.is_empty() {
             // Two members, one of them silent: the other goes on alone.
@@ -160,8 +161,9 @@ fn turn(membership: &Membership) -> u32 {
     if let Some(rank) = view.rank(membership.slot) {
         return u32::try_from(rank).unwrap_or(u32::MAX);
     }
-    let before = view.roster.iter().filter(|(slot, seat)| {
-        seat.fit && *slot < membership.slot && view.rank(*slot).is_none()
-    });
+    let before = view
+        .roster
+        .iter()
+        .filter(|(slot, seat)| seat.fit && *slot < membership.slot && view.rank(*slot).is_none());
     u32::try_from(DEPUTIES + before.count()).unwrap_or(u32::MAX)
 }

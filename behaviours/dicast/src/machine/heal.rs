@@ -25,8 +25,8 @@ impl Dicast {
             let near = up.view.ancestor();
             std::iter::once(near).chain(up.path.0.iter().cloned())
         });
-        let posts = above
-            .flat_map(|ancestor| std::iter::once(ancestor.agent).chain(ancestor.deputies.0));
+        let posts =
+            above.flat_map(|ancestor| std::iter::once(ancestor.agent).chain(ancestor.deputies.0));
         // The siblings last: they are asked first, and the likeliest to be there.
         let siblings = up.iter().flat_map(|up| up.view.roster.iter());
         let siblings = siblings.map(|(_, seat)| seat.contact.clone());
@@ -53,7 +53,7 @@ impl Dicast {
         self.is_root(level).then_some(level)
     }
 
-    fn hello(&self, root: &Ancestor, size: u32) -> Hello {
+    fn hello(root: &Ancestor, size: u32) -> Hello {
         let agent = std::iter::once(root.agent.clone());
         let posts = agent.chain(root.deputies.0.iter().cloned());
         Hello {
@@ -92,14 +92,14 @@ impl Dicast {
         if root {
             self.greet_one(now, level, &to);
         } else if let Some(root) = self.root() {
-            let hint = self.hello(&root, 0);
+            let hint = Self::hello(&root, 0);
             self.send_to(now, &to, Message::Hello(hint));
         }
     }
 
     fn greet_one(&mut self, now: Time, level: u8, to: &Contact) {
         let view = &self.posts[&level].view;
-        let hello = self.hello(&view.ancestor(), view.roster.size().max(1));
+        let hello = Self::hello(&view.ancestor(), view.roster.size().max(1));
         self.send_to(now, to, Message::Hello(hello));
     }
 
@@ -109,7 +109,7 @@ impl Dicast {
         };
         let Some(level) = self.crowned() else {
             // A size of 0 says that the sender speaks for a root which it is not.
-            let hint = self.hello(&root, 0);
+            let hint = Self::hello(&root, 0);
             if hello.size > 0 {
                 self.send(now, from, Message::Hello(hint));
             } else {
@@ -140,7 +140,7 @@ impl Dicast {
         }
         if hello.height == level {
             if let Some(into) = hello.posts.0.first().cloned() {
-                self.merge_into(now, level, into);
+                self.merge_into(now, level, &into);
             }
             return;
         }

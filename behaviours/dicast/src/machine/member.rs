@@ -48,8 +48,8 @@ impl Dicast {
             return;
         };
         membership.hear(now);
-        let differs = membership.view.digest() != pulse.view
-            || path_digest(&membership.path) != pulse.path;
+        let differs =
+            membership.view.digest() != pulse.view || path_digest(&membership.path) != pulse.path;
         let asked = membership.asked_at.is_some_and(|at| now.since(at) < again);
         if differs && !asked {
             membership.asked_at = Some(now);
@@ -131,7 +131,10 @@ impl Dicast {
     /// We acted on an epoch that is over.
     pub(super) fn on_fenced(&mut self, now: Time, from: NodeId, fenced: &Fenced) {
         self.on_office_confirmed(now, from, fenced);
-        let post = self.posts.iter().find(|(_, post)| post.view.cluster == fenced.old);
+        let post = self
+            .posts
+            .iter()
+            .find(|(_, post)| post.view.cluster == fenced.old);
         if let Some((&level, _)) = post
             && fenced.agent.id != self.id()
             && fenced.cluster != fenced.old

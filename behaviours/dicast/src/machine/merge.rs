@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use opus_core::{NodeId, Time, pack::Few};
+use opus_core::{Contact, NodeId, Time, pack::Few};
 use rand::RngExt;
 
 use super::{Dicast, Timer};
@@ -90,20 +90,20 @@ impl Dicast {
         let Some(up) = &post.up else {
             return;
         };
-        let room = SEATS_MAX - post.view.roster.len();
+        let free = SEATS_MAX - post.view.roster.len();
         let Some(here) = up.view.roster.get(up.slot).map(|seat| seat.place) else {
             return;
         };
         let others = up.view.roster.iter().filter(|(slot, _)| *slot != up.slot);
-        let fits = others.filter(|(_, seat)| level > 1 || seat.size as usize <= room);
-        let nearest = fits.min_by_key(|(slot, seat)| (seat.place.estimate_us(here), *slot));
+        let fitting = others.filter(|(_, seat)| level > 1 || seat.size as usize <= free);
+        let nearest = fitting.min_by_key(|(slot, seat)| (seat.place.estimate_us(here), *slot));
         let Some(into) = nearest.map(|(_, seat)| seat.contact.clone()) else {
             return;
         };
-        self.merge_into(now, level, into);
+        self.merge_into(now, level, &into);
     }
 
-    pub(super) fn merge_into(&mut self, now: Time, level: u8, into: opus_core::Contact) {
+    pub(super) fn merge_into(&mut self, now: Time, level: u8, into: &Contact) {
         let until = now + self.config.change_wait;
         let Some(post) = self.posts.get_mut(&level) else {
             return;
@@ -112,17 +112,17 @@ impl Dicast {
         post.calm_until = until;
         let view = post.view.clone();
         self.timers.set(Timer::Change(level), until);
-        self.send_to(now, &into, Message::Merge(Merge { view }));
+        self.send_to(now, into, Message::Merge(Merge { view }));
     }
 
     pub(super) fn on_merge(&mut self, now: Time, from: NodeId, merge: Merge) {
         let level = merge.view.level;
         let root = self.is_root(level);
         let open = self.posts.get_mut(&level).filter(|post| {
-            let room = post.view.roster.len() + merge.view.roster.len() <= SEATS_MAX;
+            let fits = post.view.roster.len() + merge.view.roster.len() <= SEATS_MAX;
             let other = post.view.cluster.id != merge.view.cluster.id;
             let free = matches!(post.phase, Phase::Acting);
-            room && other && free && (post.up.is_some() || root)
+            fits && other && free && (post.up.is_some() || root)
         });
         let Some(post) = open.filter(|_| merge.view.agent.id == from) else {
             self.send(now, from, Message::Busy((level, RETRY)));
@@ -143,9 +143,8 @@ impl Dicast {
 
     pub(super) fn on_merge_busy(&mut self, now: Time, from: NodeId, level: u8) {
         let post = self.posts.get(&level);
-        let merging = post.is_some_and(
-            |post| matches!(&post.phase, Phase::Merging { into } if into.id == from),
-        );
+        let merging = post
+            .is_some_and(|post| matches!(&post.phase, Phase::Merging { into } if into.id == from));
         if merging {
             self.give_up_change(now, level);
         }
@@ -168,7 +167,10 @@ impl Dicast {
             }
             // What was asked for was given up, but is granted.
             (Phase::Acting, _) => self.rename(now, level, twinned.cluster),
-            _ => {}
+            (
+                Phase::Asking(_) | Phase::Dividing { .. } | Phase::Merging { .. } | Phase::Leaving,
+                _,
+            ) => {}
         }
     }
 

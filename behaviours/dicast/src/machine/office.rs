@@ -49,13 +49,11 @@ impl Dicast {
 
     /// The parent agrees that our successor takes over. False if that is not what was granted.
     pub(super) fn on_yield_granted(&mut self, now: Time, grant: &Grant) -> bool {
-        let asked = self.posts.iter().find_map(|(&level, post)| match &post.phase {
-            Phase::Asking(Request::Yield { to })
-                if post.view.cluster == grant.old =>
-            {
-                Some((level, to.contact.clone()))
-            }
-            _ => None,
+        let asked = self.posts.iter().find_map(|(&level, post)| {
+            let Phase::Asking(Request::Yield { to }) = &post.phase else {
+                return None;
+            };
+            (post.view.cluster == grant.old).then(|| (level, to.contact.clone()))
         });
         let Some((level, to)) = asked else {
             return false;
@@ -102,7 +100,8 @@ impl Dicast {
             tries: 1,
         };
         self.handovers.insert(level, handover);
-        self.timers.set(Timer::Handover(level), now + self.config.claim_wait);
+        self.timers
+            .set(Timer::Handover(level), now + self.config.claim_wait);
         self.send_to(now, to, office);
     }
 
@@ -116,7 +115,8 @@ impl Dicast {
         }
         handover.tries += 1;
         let (to, office) = (handover.to, handover.office.clone());
-        self.timers.set(Timer::Handover(level), now + self.config.claim_wait);
+        self.timers
+            .set(Timer::Handover(level), now + self.config.claim_wait);
         self.send(now, to, office);
     }
 
@@ -157,7 +157,9 @@ impl Dicast {
     ) {
         let (level, cluster) = (view.level, view.cluster);
         let seats = view.roster.iter();
-        let seats: Vec<_> = seats.map(|(slot, seat)| (slot, seat.contact.clone())).collect();
+        let seats: Vec<_> = seats
+            .map(|(slot, seat)| (slot, seat.contact.clone()))
+            .collect();
         self.take_post(now, view, up);
         for (slot, to) in seats {
             let takeover = Takeover {
@@ -175,9 +177,10 @@ impl Dicast {
 
     /// The receiver of an office says that it holds it.
     pub(super) fn on_office_confirmed(&mut self, now: Time, from: NodeId, fenced: &Fenced) {
-        let given = self.handovers.iter().find(|(_, handover)| {
-            handover.to == from && handover.cluster == fenced.cluster
-        });
+        let given = self
+            .handovers
+            .iter()
+            .find(|(_, handover)| handover.to == from && handover.cluster == fenced.cluster);
         if let Some((&level, _)) = given {
             self.end_handover(now, level);
         }

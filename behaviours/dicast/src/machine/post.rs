@@ -92,7 +92,10 @@ impl Dicast {
         };
         seat.size = beat.size;
         let fit_changed = std::mem::replace(&mut seat.fit, beat.fit) != beat.fit;
-        let child = post.children.entry(beat.slot).or_insert_with(|| Child::new(now));
+        let child = post
+            .children
+            .entry(beat.slot)
+            .or_insert_with(|| Child::new(now));
         child.heard = now;
         child.seq = beat.seq;
         child.trial = None;
@@ -110,12 +113,15 @@ impl Dicast {
         let me = self.id();
         let holds = |cluster| self.posts.values().any(|post| post.view.cluster == cluster);
         let concerns = |former: &&crate::state::Former| {
-            let named = former.slots.as_ref().is_none_or(|slots| slots.contains(&slot));
+            let named = former
+                .slots
+                .as_ref()
+                .is_none_or(|slots| slots.contains(&slot));
             // What was ours again and was lost again leads nowhere.
             let leads = former.agent.id != me || holds(former.cluster);
             former.old.tag() == tag && named && leads && former.until > now
         };
-        let answer = match self.formers.iter().filter(concerns).last() {
+        let answer = match self.formers.iter().rfind(concerns) {
             Some(former) => Message::Fenced(Fenced {
                 old: former.old,
                 cluster: former.cluster,
@@ -185,7 +191,9 @@ impl Dicast {
                 continue;
             };
             // A trial without a verdict is held again.
-            let tried = child.trial.is_some_and(|trial| now.since(trial.began) < silence);
+            let tried = child
+                .trial
+                .is_some_and(|trial| now.since(trial.began) < silence);
             if seat.id() != me && !tried && now.since(child.heard) > silence {
                 child.trial = Some(Trial {
                     began: now,
@@ -211,7 +219,10 @@ impl Dicast {
             return;
         };
         let silence = self.config.member_silence;
-        let heard = post.children.iter().filter(|(_, child)| now.since(child.heard) < silence);
+        let heard = post
+            .children
+            .iter()
+            .filter(|(_, child)| now.since(child.heard) < silence);
         let heard: Vec<u8> = heard.map(|(&slot, _)| slot).collect();
         let witnesses = post.view.roster.iter().filter(|(other, seat)| {
             heard.contains(other) && *other != slot && seat.id() != me && seat.id() != about.id

@@ -98,7 +98,8 @@ impl Dicast {
         if let Some(seek) = self.seeks.get_mut(&target) {
             seek.asked = Some(contact.id);
         }
-        self.timers.set(Timer::Seek(target), now + self.config.join_wait);
+        self.timers
+            .set(Timer::Seek(target), now + self.config.join_wait);
         self.send_to(now, contact, Message::Join(Join { target, at, seat }));
     }
 
@@ -131,7 +132,9 @@ impl Dicast {
         if places.same || agents.len() == 1 {
             let chosen = self.rng.random_range(0..agents.len());
             agents.swap(0, chosen);
-            let whom = agents.into_iter().map(|(contact, _)| (contact, places.level));
+            let whom = agents
+                .into_iter()
+                .map(|(contact, _)| (contact, places.level));
             self.go_on(now, target, whom.collect());
         } else {
             self.measure_places(now, target, places.level, agents);
@@ -177,7 +180,8 @@ impl Dicast {
         }
         let id = self.rng.random();
         self.measures.insert(id, purpose);
-        self.timers.set(Timer::Measure(id), now + self.config.measure_wait);
+        self.timers
+            .set(Timer::Measure(id), now + self.config.measure_wait);
         self.tell(Event::Measure { id, targets });
     }
 
@@ -203,7 +207,11 @@ impl Dicast {
                     .map(|(contact, place)| {
                         let us = rtt(contact.id);
                         // Whoever did not answer comes last, by estimate.
-                        (us.is_none(), us.unwrap_or_else(|| here.estimate_us(place)), contact)
+                        (
+                            us.is_none(),
+                            us.unwrap_or_else(|| here.estimate_us(place)),
+                            contact,
+                        )
                     })
                     .collect();
                 ranked.sort();
@@ -217,7 +225,13 @@ impl Dicast {
                 one,
                 other,
             } => {
-                let us = |pole| if pole == self.id() { Some(0) } else { rtt(pole) };
+                let us = |pole| {
+                    if pole == self.id() {
+                        Some(0)
+                    } else {
+                        rtt(pole)
+                    }
+                };
                 if let (Some(one_us), Some(other_us)) = (us(one), us(other)) {
                     let sides = Sides {
                         tag,
@@ -263,7 +277,10 @@ impl Dicast {
             self.refresh(now, level, welcome);
             return;
         }
-        let sought = self.seeks.get(&level).is_some_and(|seek| seek.asked == Some(from));
+        let sought = self
+            .seeks
+            .get(&level)
+            .is_some_and(|seek| seek.asked == Some(from));
         if self.is_seat_for_us(&welcome) && (sought || self.is_adrift(now, level)) {
             self.take_seat(now, welcome);
         } else if !sought {
@@ -278,9 +295,10 @@ impl Dicast {
         let child = seat.and_then(|seat| seat.child);
         match welcome.view.level {
             1 => child.is_none(),
-            level => self.posts.get(&(level - 1)).is_some_and(|post| {
-                child.is_some_and(|child| child.id == post.view.cluster.id)
-            }),
+            level => self
+                .posts
+                .get(&(level - 1))
+                .is_some_and(|post| child.is_some_and(|child| child.id == post.view.cluster.id)),
         }
     }
 

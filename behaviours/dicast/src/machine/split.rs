@@ -35,7 +35,10 @@ impl Dicast {
             one: one_is,
             other: other_is,
         };
-        let members: Vec<Contact> = roster.iter().map(|(_, seat)| seat.contact.clone()).collect();
+        let members: Vec<Contact> = roster
+            .iter()
+            .map(|(_, seat)| seat.contact.clone())
+            .collect();
         post.phase = Phase::Dividing {
             poles: (one, other),
             sides: std::collections::BTreeMap::new(),
@@ -196,7 +199,8 @@ impl Dicast {
                 accusers: 0,
             }),
         };
-        self.timers.set(Timer::Change(level), now + self.config.claim_wait);
+        self.timers
+            .set(Timer::Change(level), now + self.config.claim_wait);
         self.send_to(now, &to, message);
     }
 
@@ -241,7 +245,13 @@ impl Dicast {
             until: now + FORMER,
         });
         let office = Office { old, view, up };
-        self.hand_over(now, level, &sibling.contact, cluster, Message::Office(office));
+        self.hand_over(
+            now,
+            level,
+            &sibling.contact,
+            cluster,
+            Message::Office(office),
+        );
         self.rename(now, level, next);
     }
 
@@ -257,7 +267,9 @@ impl Dicast {
         post.phase = Phase::Acting;
         post.calm_until = now + pause;
         let seats = post.view.roster.iter();
-        let seats: Vec<_> = seats.map(|(slot, seat)| (slot, seat.contact.clone())).collect();
+        let seats: Vec<_> = seats
+            .map(|(slot, seat)| (slot, seat.contact.clone()))
+            .collect();
         self.formers.push(Former {
             old,
             cluster: next,
@@ -305,12 +317,11 @@ fn leaving(
         (slot, one_us, other_us)
     });
     let to_other = decide::cut(measured.collect(), size_min);
-    let stays_at_other = match roster.find(agent) {
-        Some(slot) => to_other.contains(&slot),
-        None => {
-            let us = |pole: u8| roster.get(pole).map(|seat| seat.place.estimate_us(place));
-            us(other) < us(one)
-        }
+    let stays_at_other = if let Some(slot) = roster.find(agent) {
+        to_other.contains(&slot)
+    } else {
+        let us = |pole: u8| roster.get(pole).map(|seat| seat.place.estimate_us(place));
+        us(other) < us(one)
     };
     if stays_at_other {
         let all = roster.iter().map(|(slot, _)| slot);

@@ -1,5 +1,6 @@
 //! Machines among each other, in virtual time.
 
+mod hostile;
 mod world;
 
 use std::time::Duration;
@@ -38,7 +39,7 @@ fn a_lost_agent_is_replaced_by_a_deputy_under_the_next_epoch() {
 
 #[test]
 fn a_lost_root_is_replaced() {
-    for seed in 0..40 {
+    for seed in 0..4 {
         let mut world = World::new(60, 4, seed);
         world.start_all(Duration::from_millis(100));
         world.run(60);
@@ -52,7 +53,7 @@ fn a_lost_root_is_replaced() {
 
 #[test]
 fn a_fifth_of_all_nodes_may_die_at_once() {
-    for seed in 0..40 {
+    for seed in 0..4 {
         let mut world = World::new(150, 4, 10 + seed);
         world.start_all(Duration::from_millis(50));
         world.run(60);
@@ -66,7 +67,7 @@ fn a_fifth_of_all_nodes_may_die_at_once() {
 
 #[test]
 fn a_lossy_network_forms_one_tree_and_expels_nobody() {
-    for seed in 0..40 {
+    for seed in 0..4 {
         let mut world = World::new(100, 4, 30 + seed);
         world.lose(0.05);
         world.start_all(Duration::from_millis(100));
@@ -77,7 +78,7 @@ fn a_lossy_network_forms_one_tree_and_expels_nobody() {
 
 #[test]
 fn a_cut_leaves_two_trees_that_become_one() {
-    for seed in 0..40 {
+    for seed in 0..4 {
         let mut world = World::new(80, 4, 50 + seed);
         world.start_all(Duration::from_millis(100));
         world.run(60);

@@ -9,7 +9,10 @@ use opus_core::{
 use opus_model::Position;
 use rand::RngExt;
 
-use crate::{Command, Config, Dicast, Event, Message, cluster::{ClusterRef, View}};
+use crate::{
+    Command, Config, Dicast, Event, Message,
+    cluster::{ClusterRef, View},
+};
 
 /// A step in which measurements are answered.
 const STEP: Duration = Duration::from_millis(50);
@@ -109,7 +112,8 @@ impl World {
 
     /// Delivers everything again.
     pub(super) fn heal(&mut self) {
-        self.net.set_fault(|_, _, _, _: &Message| LinkFault::Deliver);
+        self.net
+            .set_fault(|_, _, _, _: &Message| LinkFault::Deliver);
     }
 
     pub(super) fn leave(&mut self, index: u32) {
@@ -208,18 +212,33 @@ impl World {
                 seat.is_some_and(|seat| seat.child == Some(post.cluster) && seat.id() == *agent)
             });
             if !seated {
-                faults.push(format!("{agent:?} of level {} has no seat above", post.level));
+                faults.push(format!(
+                    "{agent:?} of level {} has no seat above",
+                    post.level
+                ));
             }
             for (slot, seat) in post.roster.iter() {
                 let alive = self.alive().contains(&seat.id());
                 let known = match seat.child {
-                    None => alive && self.net.machine(seat.id()).leaf().is_some_and(|(leaf, at)| {
-                        leaf.cluster == post.cluster && at == slot
-                    }),
+                    None => {
+                        alive
+                            && self
+                                .net
+                                .machine(seat.id())
+                                .leaf()
+                                .is_some_and(|(leaf, at)| {
+                                    leaf.cluster == post.cluster && at == slot
+                                })
+                    }
                     Some(child) => posts.contains_key(&child),
                 };
                 if !known {
-                    faults.push(format!("seat {slot} of {:?} level {} is empty: {:?}", post.cluster, post.level, seat.id()));
+                    faults.push(format!(
+                        "seat {slot} of {:?} level {} is empty: {:?}",
+                        post.cluster,
+                        post.level,
+                        seat.id()
+                    ));
                 }
             }
         }
@@ -243,14 +262,27 @@ impl World {
     pub(super) fn assert_one_tree(&self) {
         let faults = self.faults();
         let now = self.net.now();
-        assert!(faults.is_empty(), "at {now:?}: {faults:#?}\n{}", dump(self, &faults));
+        assert!(
+            faults.is_empty(),
+            "at {now:?}: {faults:#?}\n{}",
+            dump(self, &faults)
+        );
     }
 
     /// Sizes: d..3d-1, the root's 2..3d-1.
     pub(super) fn assert_sizes(&self) {
-        let top = self.posts().values().map(|(_, post)| post.level).max().unwrap();
+        let top = self
+            .posts()
+            .values()
+            .map(|(_, post)| post.level)
+            .max()
+            .unwrap();
         for (_, post) in self.posts().values() {
-            let least = if post.level == top { 1 } else { self.config.size_min };
+            let least = if post.level == top {
+                1
+            } else {
+                self.config.size_min
+            };
             let size = post.roster.len();
             let most = self.config.size_split() - 1;
             assert!(
@@ -263,13 +295,13 @@ impl World {
 }
 
 fn apart_us(a: (i32, i32), b: (i32, i32)) -> u32 {
-    let (x, y) = (f64::from(a.0 - b.0), f64::from(a.1 - b.1));
-    2_000 + (x * x + y * y).sqrt() as u32
+    let (x, y) = (a.0.abs_diff(b.0), a.1.abs_diff(b.1));
+    2_000 + (x * x + y * y).isqrt()
 }
 
 /// What is known of the clusters that have something wrong, for the reader of a failure.
 fn dump(world: &World, faults: &[String]) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for id in world.alive() {
         let machine = world.net.machine(id);
         for (level, post) in &machine.posts {
@@ -277,17 +309,15 @@ fn dump(world: &World, faults: &[String]) -> String {
             if post.up.is_some() && !faults.iter().any(|fault| fault.contains(&named)) {
                 continue;
             }
-            text += &format!(
-                "{id:?} level {level} {named}: {} seats, {:?} until {:?}, up {:?}, seeks {:?}, seeds {:?}\n  {:?}\n",
-                post.view.roster.len(),
-                post.phase,
-                post.calm_until,
-                post.up.as_ref().map(|up| (up.view.cluster, up.view.agent.id, up.slot)),
-                machine.seeks,
-                machine.seeds.iter().chain(&machine.far).map(|seed| seed.id).collect::<Vec<_>>(),
-                post.children,
-            );
+            let up = post.up.as_ref().map(|up| (up.view.cluster, up.slot));
+            let (seats, phase) = (post.view.roster.len(), &post.phase);
+            let (calm, seeks) = (post.calm_until, &machine.seeks);
+            lines.push(format!(
+                "{id:?} level {level} {named}: {seats} seats, {phase:?}, calm until {calm:?}, \
+                 up {up:?}, seeks {seeks:?}\n  {:?}",
+                post.children
+            ));
         }
     }
-    text
+    lines.join("\n")
 }

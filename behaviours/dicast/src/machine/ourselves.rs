@@ -1,0 +1,135 @@
+//! What the other parts ask of us: who we are, where we sit, whom we remember.
+
+use opus_core::{BoundedQueue, Contact, NodeId, Time, Timers};
+
+use super::{Dicast, FAR_MAX, TIMERS_MAX};
+use crate::{
+    cluster::{ClusterRef, Path, Seat},
+    state::{FORMER, Former, Membership},
+};
+
+impl Dicast {
+    /// Notes one who may lead to a tree later.
+    pub(super) fn remember(&mut self, contact: Contact) {
+        let known = contact.id == self.id() || self.seeds.iter().any(|seed| seed.id == contact.id);
+        if !known {
+            self.seeds.push(contact);
+        }
+    }
+
+    /// Notes who is at the top of this path.
+    pub(super) fn note_far(&mut self, path: &Path) {
+        let Some(top) = path.0.last() else {
+            return;
+        };
+        let me = self.id();
+        let named = std::iter::once(&top.agent).chain(&top.deputies.0);
+        let named: Vec<Contact> = named.filter(|named| named.id != me).cloned().collect();
+        let mut far = BoundedQueue::new(FAR_MAX);
+        let is_named = |old: &Contact| named.iter().any(|new| new.id == old.id);
+        let older = self.far.iter().filter(|old| !is_named(old));
+        for contact in older
+            .cloned()
+            .collect::<Vec<_>>()
+            .into_iter()
+            .chain(named.clone())
+        {
+            far.push(contact);
+        }
+        self.far = far;
+    }
+
+    pub(super) fn remember_former(
+        &mut self,
+        now: Time,
+        old: ClusterRef,
+        cluster: ClusterRef,
+        agent: Contact,
+    ) {
+        self.formers.push(Former {
+            old,
+            cluster,
+            agent,
+            slots: None,
+            until: now + FORMER,
+        });
+    }
+
+    /// Our seat, as others shall know it; for the cluster of `child` if it is given.
+    pub(super) fn seat(&self, now: Time, child: Option<ClusterRef>, size: u32) -> Seat {
+        let up_s = now.since(self.me.started).as_secs();
+        Seat {
+            contact: self.me.contact.clone(),
+            incarnation: self.me.incarnation,
+            place: self.me.place,
+            fit: self.me.reachable,
+            up_s: u32::try_from(up_s).unwrap_or(u32::MAX),
+            child,
+            size,
+        }
+    }
+
+    /// The seat of our post at `level` as its parent shall know it.
+    pub(super) fn seat_of_post(&self, now: Time, level: u8) -> Option<Seat> {
+        let view = &self.posts.get(&level)?.view;
+        let mut seat = self.seat(now, Some(view.cluster), view.roster.size());
+        let places = view.roster.iter().map(|(_, seat)| seat.place);
+        seat.place = crate::decide::centre(places);
+        Some(seat)
+    }
+
+    /// Our membership in a cluster of `level`.
+    pub(super) fn membership(&self, level: u8) -> Option<&Membership> {
+        match level {
+            0 => None,
+            1 => self.leaf.as_ref(),
+            _ => self.posts.get(&(level - 1))?.up.as_ref(),
+        }
+    }
+
+    pub(super) fn membership_mut(&mut self, level: u8) -> Option<&mut Membership> {
+        match level {
+            0 => None,
+            1 => self.leaf.as_mut(),
+            _ => self.posts.get_mut(&(level - 1))?.up.as_mut(),
+        }
+    }
+
+    /// The levels at which we sit in a cluster.
+    pub(super) fn membership_levels(&self) -> Vec<u8> {
+        let leaf = self.leaf.iter().map(|_| 1);
+        let above = self.posts.iter().filter(|(_, post)| post.up.is_some());
+        leaf.chain(above.map(|(level, _)| level + 1)).collect()
+    }
+
+    /// The level at which we sit in the cluster of this tag, under this agent.
+    pub(super) fn level_of_tag(&self, tag: u16, agent: NodeId) -> Option<u8> {
+        let is_it = |level: &u8| {
+            let view = self.membership(*level).map(|m| &m.view);
+            view.is_some_and(|view| view.cluster.tag() == tag && view.agent.id == agent)
+        };
+        self.membership_levels().into_iter().find(is_it)
+    }
+
+    /// The post of this tag.
+    pub(super) fn post_of_tag(&self, tag: u16) -> Option<u8> {
+        let mut posts = self.posts.iter();
+        posts
+            .find(|(_, post)| post.view.cluster.tag() == tag)
+            .map(|(&level, _)| level)
+    }
+
+    /// Forgets everything but who we are.
+    pub(super) fn stop(&mut self) {
+        self.running = false;
+        self.leaving_since = None;
+        self.leaf = None;
+        self.posts.clear();
+        self.seeks.clear();
+        self.handovers.clear();
+        self.checks.clear();
+        self.questions.clear();
+        self.measures.clear();
+        self.timers = Timers::new(TIMERS_MAX);
+    }
+}

@@ -1,0 +1,276 @@
+//! Whatever peers say in whatever order: no panic, no growth, no spin.
+
+use std::time::Duration;
+
+use opus_core::{
+    Contact, Input, Machine, NodeId, Rng, Seed, Time,
+    pack::Few,
+    testing::{contract, test_seed},
+};
+use rand::{RngExt, seq::IndexedRandom};
+
+use crate::{
+    Command, Config, Dicast, Message,
+    cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, View},
+    wire::{
+        Accuse, Beat, Claim, Fenced, Grant, Hello, Join, Merge, Merged, Moved, Office, Places,
+        Poles, Pulse, Sides, Takeover, Twin, Twinned, Verdict, Welcome,
+    },
+};
+
+/// Peers that talk to the machine; itself is number 0.
+const PEERS: u32 = 8;
+
+/// Draws messages from few values, those of the machine among them, so that many of them fit.
+struct Liar {
+    rng: Rng,
+    clusters: Vec<ClusterRef>,
+}
+
+impl Liar {
+    fn contact(&mut self) -> Contact {
+        Contact::bare(NodeId::from_index(self.rng.random_range(0..PEERS)))
+    }
+
+    fn cluster(&mut self) -> ClusterRef {
+        let known = self.clusters.choose(&mut self.rng).copied();
+        let cluster = known.filter(|_| self.rng.random_bool(0.8));
+        let cluster = cluster.unwrap_or(ClusterRef {
+            id: self.rng.random_range(0..4),
+            epoch: self.rng.random_range(0..4),
+        });
+        if self.rng.random_bool(0.2) {
+            cluster.next()
+        } else {
+            cluster
+        }
+    }
+
+    fn tag(&mut self) -> u16 {
+        self.cluster().tag()
+    }
+
+    fn slot(&mut self) -> u8 {
+        self.rng.random_range(0..6)
+    }
+
+    fn level(&mut self) -> u8 {
+        self.rng.random_range(1..=LEVELS_MAX.min(3))
+    }
+
+    fn seat(&mut self) -> Seat {
+        Seat {
+            contact: self.contact(),
+            incarnation: self.rng.random_range(0..3),
+            place: Place(None),
+            fit: self.rng.random_bool(0.8),
+            up_s: self.rng.random_range(0..100),
+            child: self.rng.random_bool(0.5).then(|| self.cluster()),
+            size: self.rng.random(),
+        }
+    }
+
+    fn roster(&mut self) -> Roster {
+        let count = self.rng.random_range(0..SEATS_MAX);
+        let slots = (0..SEATS_MAX)
+            .filter(|_| self.rng.random_bool(0.3))
+            .take(count);
+        let slots: Vec<u8> = slots.map(|slot| u8::try_from(slot).unwrap()).collect();
+        slots.into_iter().map(|slot| (slot, self.seat())).collect()
+    }
+
+    fn view(&mut self) -> View {
+        View {
+            cluster: self.cluster(),
+            level: self.level(),
+            agent: self.contact(),
+            deputies: Few((0..3).map(|_| self.slot()).collect()),
+            roster: self.roster(),
+        }
+    }
+
+    fn welcome(&mut self) -> Welcome {
+        let view = self.view();
+        let path = self.rng.random_bool(0.5).then(|| self.view().ancestor());
+        Welcome {
+            view,
+            slot: self.slot(),
+            path: Few(path.into_iter().collect()),
+        }
+    }
+
+    fn message(&mut self) -> Message {
+        match self.rng.random_range(0..27) {
+            0 => Message::Beat(Beat {
+                tag: self.tag(),
+                slot: self.slot(),
+                seq: self.rng.random(),
+                size: self.rng.random(),
+                fit: self.rng.random(),
+                child: self.rng.random_bool(0.5).then(|| self.cluster()),
+            }),
+            1 => Message::Pulse(Pulse {
+                tag: self.tag(),
+                echo: self.rng.random(),
+                dwell: Duration::from_millis(self.rng.random_range(0..1 << 33)),
+                view: self.rng.random(),
+                path: self.rng.random(),
+            }),
+            2 => Message::Check(self.rng.random()),
+            3 => Message::Alive(self.rng.random()),
+            4 => Message::Accuse(Accuse {
+                nonce: self.rng.random(),
+                about: self.contact(),
+            }),
+            5 => Message::Verdict(Verdict {
+                nonce: self.rng.random(),
+                alive: self.rng.random(),
+            }),
+            6 => Message::Join(Join {
+                target: self.level(),
+                at: self.rng.random_range(0..4),
+                seat: self.seat(),
+            }),
+            7 => Message::Places(Places {
+                level: self.level(),
+                same: self.rng.random(),
+                agents: Few((0..3).map(|_| (self.contact(), Place(None))).collect()),
+            }),
+            8 => Message::Welcome(self.welcome()),
+            9 => Message::Busy((
+                self.level(),
+                Duration::from_millis(self.rng.random_range(0..9)),
+            )),
+            10 => Message::Ask(self.tag()),
+            11 => Message::Stranger(self.tag()),
+            12 => Message::Leave((self.tag(), self.slot())),
+            _ => self.change(),
+        }
+    }
+
+    fn change(&mut self) -> Message {
+        match self.rng.random_range(0..14) {
+            0 => Message::Moved(Moved {
+                tag: self.tag(),
+                slot: self.slot(),
+                seat: self.rng.random_bool(0.6).then(|| self.seat()),
+                deputies: Few(vec![self.slot()]),
+            }),
+            1 => Message::Claim(Claim {
+                cluster: self.cluster(),
+                seat: self.seat(),
+                accusers: self.rng.random(),
+            }),
+            2 => Message::Grant(Grant {
+                old: self.cluster(),
+                cluster: self.cluster(),
+                up: self.welcome(),
+            }),
+            3 => Message::Fenced(Fenced {
+                old: self.cluster(),
+                cluster: self.cluster(),
+                agent: self.contact(),
+            }),
+            4 => Message::Takeover(Takeover {
+                old: self.cluster(),
+                cluster: self.cluster(),
+                agent: self.contact(),
+                slot: self.slot(),
+            }),
+            5 => Message::Twin(Twin {
+                cluster: self.cluster(),
+                add: self.rng.random_bool(0.5).then(|| self.seat()),
+                absorb: self.rng.random_bool(0.5).then(|| self.cluster()),
+            }),
+            6 => Message::Twinned(Twinned {
+                old: self.cluster(),
+                cluster: self.cluster(),
+                slot: self.rng.random_bool(0.5).then(|| self.slot()),
+            }),
+            7 => Message::Poles(Poles {
+                tag: self.tag(),
+                one: self.contact(),
+                other: self.contact(),
+            }),
+            8 => Message::Sides(Sides {
+                tag: self.tag(),
+                slot: self.slot(),
+                one_us: self.rng.random(),
+                other_us: self.rng.random(),
+            }),
+            9 => Message::Office(Office {
+                old: self.cluster(),
+                view: self.view(),
+                up: self.rng.random_bool(0.5).then(|| self.welcome()),
+            }),
+            10 => Message::Merge(Merge { view: self.view() }),
+            11 => Message::Merged(Merged {
+                old: self.cluster(),
+                cluster: self.cluster(),
+                seats: Few(vec![(self.slot(), self.slot())]),
+            }),
+            12 => Message::Crown(self.cluster()),
+            _ => Message::Hello(Hello {
+                root: self.cluster(),
+                height: self.level(),
+                size: self.rng.random_range(0..9),
+                posts: Few(vec![self.contact()]),
+            }),
+        }
+    }
+}
+
+/// Drains the machine; tells how much it said.
+fn drain(machine: &mut Dicast) -> usize {
+    std::iter::from_fn(|| machine.poll_output()).count()
+}
+
+#[test]
+fn liars_neither_stop_nor_bloat_a_machine() {
+    let seed = Seed::new(test_seed(5));
+    for run in 0..20 {
+        let config = Config {
+            size_min: 2,
+            ..Config::default()
+        };
+        let me = Contact::bare(NodeId::from_index(0));
+        let mut machine = Dicast::new(config, me, 1, seed.derive("machine", run).rng());
+        let mut liar = Liar {
+            rng: seed.derive("liar", run).rng(),
+            clusters: Vec::new(),
+        };
+        let mut now = Time::ZERO;
+        let start = Command::Start {
+            id: 1,
+            seeds: Vec::new(),
+        };
+        machine.handle(now, Input::Command(start));
+        drain(&mut machine);
+        for _ in 0..5_000 {
+            now = now + Duration::from_millis(liar.rng.random_range(0..200));
+            while machine.poll_timeout().is_some_and(|next| next.at <= now) {
+                contract::timeout(&mut machine, now);
+                drain(&mut machine);
+            }
+            liar.clusters = machine.posts().map(|view| view.cluster).collect();
+            liar.clusters
+                .extend(machine.leaf().map(|(view, _)| view.cluster));
+            liar.clusters
+                .extend(machine.seat_above(1).map(|(view, _)| view.cluster));
+            let from = liar.contact().id;
+            let input = match liar.rng.random_range(0..20) {
+                0 => Input::Connected(from),
+                1 => Input::Disconnected(from),
+                2 => Input::DialFailed(from),
+                _ => Input::Received {
+                    from,
+                    message: liar.message(),
+                },
+            };
+            machine.handle(now, input);
+            // Sixty-four seats of several posts, a few messages each.
+            let said = drain(&mut machine);
+            assert!(said < 2_000, "seed {seed:?} run {run}: {said} outputs");
+        }
+    }
+}
