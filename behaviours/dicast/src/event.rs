@@ -22,12 +22,14 @@ pub enum Command {
         /// Who.
         contacts: Vec<Contact>,
     },
-    /// What became of [`Event::Measure`]: round trips in microseconds, none for the unreachable.
+    /// What became of one target of [`Event::Measure`].
     Measured {
         /// That of the event.
         id: u64,
-        /// In any order; those that are missing count as unreachable.
-        results: Vec<(NodeId, Option<u32>)>,
+        /// Which target.
+        peer: NodeId,
+        /// Round trip, microseconds; none if it cannot be reached.
+        rtt_us: Option<u32>,
     },
     /// Where this node stands.
     Coordinate(Position),
@@ -53,7 +55,7 @@ pub enum Event {
     Left,
     /// Measure the delay to these, and say so by [`Command::Measured`].
     Measure {
-        /// To be echoed.
+        /// To be echoed in an answer for each.
         id: u64,
         /// At most eight.
         targets: Vec<Contact>,

@@ -14,7 +14,7 @@ use crate::{
     Command, Config, Event, Message, Refusal,
     cluster::{Ancestor, ClusterRef, LEVELS_MAX, Place, View},
     links::{Links, Order},
-    state::{Check, Former, Handover, Membership, Post, Purpose, Question, Seek},
+    state::{Check, Former, Handover, Measurement, Membership, Post, Question, Seek},
 };
 
 mod admit;
@@ -76,7 +76,7 @@ pub struct Dicast {
     handovers: BTreeMap<u8, Handover>,
     checks: BTreeMap<u64, Check>,
     questions: BTreeMap<u64, Question>,
-    measures: BTreeMap<u64, Purpose>,
+    measures: BTreeMap<u64, Measurement>,
     /// Since when the posts are being given away to leave.
     leaving_since: Option<Time>,
     /// When a root next looks for others.
@@ -195,7 +195,7 @@ impl Dicast {
         match command {
             Command::Start { id, seeds } => self.on_start(now, id, seeds),
             Command::Found { id, contacts } => self.on_found(now, id, contacts),
-            Command::Measured { id, results } => self.on_measured(now, id, &results),
+            Command::Measured { id, peer, rtt_us } => self.on_measured(now, id, peer, rtt_us),
             Command::Coordinate(position) => self.me.place = Place(Some(position)),
             Command::Reachable(reachable) => self.me.reachable = reachable,
             Command::Leave => self.on_leave_command(now),
@@ -343,7 +343,7 @@ impl Dicast {
             Timer::Handover(level) => self.on_handover_due(now, level),
             Timer::Check(nonce) => self.on_check_due(now, nonce),
             Timer::Question(nonce) => self.on_question_due(now, nonce),
-            Timer::Measure(id) => self.on_measured(now, id, &[]),
+            Timer::Measure(id) => self.end_measure(now, id),
         }
     }
 

@@ -187,6 +187,16 @@ pub(crate) enum Question {
     Member(u8, u8),
 }
 
+/// A measurement under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Measurement {
+    pub(crate) purpose: Purpose,
+    /// Targets that were not answered yet.
+    pub(crate) left: Vec<NodeId>,
+    /// Round trips of those that were reached, microseconds.
+    pub(crate) rtts: Vec<(NodeId, u32)>,
+}
+
 /// What a measurement is for.
 #[derive(Clone, Debug)]
 pub(crate) enum Purpose {

@@ -10,7 +10,7 @@ use crate::{
     Event, Message, Refusal,
     cluster::{ClusterRef, Place, Roster, View},
     decide,
-    state::{Doubt, Membership, Purpose, Seek},
+    state::{Doubt, Measurement, Membership, Purpose, Seek},
     wire::{HOPS_MAX, Join, Places, Sides, Welcome},
 };
 
@@ -179,21 +179,38 @@ impl Dicast {
             self.timers.clear(Timer::Measure(id));
         }
         let id = self.rng.random();
-        self.measures.insert(id, purpose);
+        let measurement = Measurement {
+            purpose,
+            left: targets.iter().map(|target| target.id).collect(),
+            rtts: Vec::new(),
+        };
+        self.measures.insert(id, measurement);
         self.timers
             .set(Timer::Measure(id), now + self.config.measure_wait);
         self.tell(Event::Measure { id, targets });
     }
 
-    pub(super) fn on_measured(&mut self, now: Time, id: u64, results: &[(NodeId, Option<u32>)]) {
-        self.timers.clear(Timer::Measure(id));
-        let Some(purpose) = self.measures.remove(&id) else {
+    pub(super) fn on_measured(&mut self, now: Time, id: u64, peer: NodeId, rtt_us: Option<u32>) {
+        let Some(measurement) = self.measures.get_mut(&id) else {
             self.refuse(id, Refusal::UnknownMeasurement);
             return;
         };
+        measurement.left.retain(|target| *target != peer);
+        measurement.rtts.extend(rtt_us.map(|rtt| (peer, rtt)));
+        if measurement.left.is_empty() {
+            self.end_measure(now, id);
+        }
+    }
+
+    /// Goes on with what was measured.
+    pub(super) fn end_measure(&mut self, now: Time, id: u64) {
+        self.timers.clear(Timer::Measure(id));
+        let Some(Measurement { purpose, rtts, .. }) = self.measures.remove(&id) else {
+            return;
+        };
         let rtt = |peer: NodeId| {
-            let found = results.iter().find(|(of, _)| *of == peer);
-            found.and_then(|&(_, rtt)| rtt)
+            let found = rtts.iter().find(|(of, _)| *of == peer);
+            found.map(|&(_, rtt)| rtt)
         };
         match purpose {
             Purpose::Seek {

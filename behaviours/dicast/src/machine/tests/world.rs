@@ -155,8 +155,10 @@ impl World {
                 let alive = !self.crashed.contains(&to);
                 alive.then(|| apart_us(self.places[a], self.places[b]))
             };
-            let results = targets.iter().map(|to| (to.id, rtt(to.id))).collect();
-            self.net.command(at, Command::Measured { id, results });
+            let answers: Vec<_> = targets.iter().map(|to| (to.id, rtt(to.id))).collect();
+            for (peer, rtt_us) in answers {
+                self.net.command(at, Command::Measured { id, peer, rtt_us });
+            }
         }
     }
 
