@@ -1,0 +1,2 @@
+//! The bounds against brute force.
+mod packed;
