@@ -35,7 +35,13 @@ fn cluster(spec: &KeySpec) -> (Slots, Vec<Reporter>) {
     let mut reporters = Vec::new();
     for slot in 0..MEMBERS {
         let mut reporter = Reporter::new(u64::from(slot));
-        slots.occupy(slot, Time::ZERO, u64::from(slot), Occupant::Leaf);
+        slots.occupy(
+            slot,
+            Time::ZERO,
+            u64::from(slot),
+            Occupant::Leaf,
+            Term::default(),
+        );
         let report = reporter.compose(Time::ZERO, &[item(spec, &Sample::Number(f64::from(slot)))]);
         slots.apply(
             slot,

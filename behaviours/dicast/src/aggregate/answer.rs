@@ -7,7 +7,8 @@
 //!
 //! How repeats count: with a share `p = double/count` of repeats a mean is off by `p` times the
 //! difference of two means, which the span bounds; a variance by `p` times the span squared at
-//! most; a rank by one each; extremes and unions not at all.
+//! most; a rank by one each. Extremes, lists and unions do not change by a repeat: of the two
+//! moments of such a node, the one that counts there is meant.
 
 use std::time::Duration;
 

@@ -93,6 +93,12 @@ impl Down {
         self.origin
     }
 
+    /// The sender vouches that it still stands (it strays by no more than the width), for values
+    /// that are not older than `age` now.
+    pub fn freshen(&mut self, age: Duration) {
+        self.age = Up16::of(age.min(AGE_MAX).as_micros() as f64 / 1e3);
+    }
+
     /// What it says when it has been under way and held for `held` and its sender's filter may be
     /// as wide as `width`, which is in the unit of the value (ranks for a distribution). `None` if
     /// it cannot be of this key.

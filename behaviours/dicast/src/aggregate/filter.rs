@@ -69,6 +69,11 @@ impl Filter {
         waited && current.summary != record.summary
     }
 
+    /// The receiver holds nothing any more.
+    pub fn forget_sent(&mut self) {
+        self.sent = None;
+    }
+
     /// Notes that the report `seq` carries `record`, which is as the receiver reads it.
     pub fn on_sent(&mut self, now: Time, seq: u32, record: Record) {
         self.sent = Some(Sent {

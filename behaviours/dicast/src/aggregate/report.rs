@@ -157,6 +157,8 @@ impl Reporter {
         if full {
             self.recent.clear();
             self.resume = None;
+            // Whatever the receiver holds it drops, so what does not fit is due at once.
+            self.filters.values_mut().for_each(Filter::forget_sent);
         }
         let (changes, partial) = self.changes(now, items, full);
         let new = full || !changes.is_empty();
@@ -194,9 +196,7 @@ impl Reporter {
         let mut changes = Vec::new();
         for key in gone {
             self.filters.remove(&key);
-            if !full {
-                changes.push(Change::Withdrawn(key));
-            }
+            changes.push(Change::Withdrawn(key));
         }
         let from = self.resume.take();
         let at = items.partition_point(|item| Some(item.key) < from);

@@ -5,7 +5,8 @@
 //! time, in slot order. Ages, not clocks: a slot's age is the one its last report named, plus the
 //! time that it was under way, plus the time since. A report freshens the slot only if every set of
 //! changes up to its last is known; else the values that it brought count, the age grows on, and
-//! the caller asks for a full one.
+//! the caller asks for a full one. (What it brought may even be older than all that the slot held,
+//! since nodes came in with it: so the greater of both ages counts.)
 //!
 //! Whoever was in a slot and was lost is *missing* for ten minutes.
 
@@ -30,9 +31,9 @@ const GONE_MAX: usize = 32;
 /// Under which a sender's reports are numbered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Term {
-    /// Of the sender: rises when it restarts.
+    /// Of the sender: rises when it restarts, or when another agent speaks for its cluster.
     pub incarnation: u64,
-    /// Of the sender's cluster: rises when its agent changes.
+    /// Of the receiver: rises when another agent takes the receiving cluster over.
     pub epoch: u32,
 }
 
@@ -74,6 +75,9 @@ pub enum Verdict {
 pub struct Outcome {
     /// What became of it.
     pub verdict: Verdict,
+    /// Whether a new term began with it, in which the sender's widths are 0 until granted
+    /// (`Grants::on_new_term`).
+    pub new_term: bool,
     /// Keys to fold anew.
     pub changed: Vec<KeyId>,
 }
@@ -138,7 +142,17 @@ impl Slots {
 
     /// `node` takes a slot, in place of whoever had it; it is missing until its first full report,
     /// but for a leaf's membership. Returns false, and does nothing, for a slot beyond the last.
-    pub fn occupy(&mut self, slot: u8, now: Time, node: u64, occupant: Occupant) -> bool {
+    ///
+    /// `since`: reports of earlier terms are ignored, as they were composed under widths that this
+    /// receiver does not know. A new agent gives its own epoch.
+    pub fn occupy(
+        &mut self,
+        slot: u8,
+        now: Time,
+        node: u64,
+        occupant: Occupant,
+        since: Term,
+    ) -> bool {
         if usize::from(slot) >= SLOTS_MAX {
             return false;
         }
@@ -151,7 +165,7 @@ impl Slots {
         self.places[usize::from(slot)] = Some(Place {
             node,
             leaf,
-            term: Term::default(),
+            term: since,
             beat: 0,
             seen: 0,
             age: Duration::ZERO,
@@ -237,6 +251,7 @@ impl Slots {
     ) -> Outcome {
         let mut outcome = Outcome {
             verdict: Verdict::Ignored,
+            new_term: false,
             changed: Vec::new(),
         };
         let Some(mut place) = self.place(slot).copied() else {
@@ -249,6 +264,7 @@ impl Slots {
             outcome.verdict = Verdict::Gap;
             return outcome;
         }
+        outcome.new_term = term > place.term;
         place.term = term;
         place.beat = report.beat;
         if report.full {
@@ -266,8 +282,12 @@ impl Slots {
             (true, false, true) => Verdict::Partial,
             (true, false, false) => Verdict::Fresh,
         };
-        if outcome.verdict == Verdict::Fresh {
-            place.age = report.age.saturating_add(transit);
+        let age = report.age.saturating_add(transit);
+        if outcome.verdict != Verdict::Fresh {
+            place.age = place.age(now).max(age);
+            place.at = now;
+        } else {
+            place.age = age;
             place.at = now;
             place.known = true;
             if place.answered {
@@ -318,6 +338,12 @@ impl Slots {
     pub fn held(&self, slot: u8, key: KeyId) -> Option<&Record> {
         let column = self.columns.get(&key)?;
         column.get(slot).map(|held| &held.record)
+    }
+
+    /// The term under which a slot's sender is heard. Widths are granted under it, and a child
+    /// ignores those of another term of its own.
+    pub fn term(&self, slot: u8) -> Option<Term> {
+        self.place(slot).map(|place| place.term)
     }
 
     /// The age of a slot's oldest value.

@@ -172,7 +172,7 @@ proptest! {
         };
         let mut slots = Slots::new();
         slots.learn(KeyId(1));
-        slots.occupy(5, opus_core::Time(1), 9, Occupant::Cluster(3));
+        slots.occupy(5, opus_core::Time(1), 9, Occupant::Cluster(3), Term::default());
         for beat in [beat, beat, beat + 1] {
             let report = Report { beat, ..report.clone() };
             let term = Term::default();
