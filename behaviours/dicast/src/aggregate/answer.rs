@@ -27,7 +27,7 @@ pub enum Value {
     /// A number, in the key's unit (variance: squared; count, distinct: how many).
     Number(f64),
     /// The greatest values and their nodes. `lo..=hi` is for the last of them; every named value,
-    /// and the greatest unnamed one, holds to half that width.
+    /// and the greatest unnamed one, holds to `half`.
     Top(Top),
     /// The distribution; `lo..=hi` is for the median. [`Answer::quantile`] gives the others.
     Quantiles(Quantiles),
@@ -52,8 +52,9 @@ pub struct Answer {
     pub double_max: u64,
     /// No value in it is older.
     pub age: Duration,
-    /// Ranks by which quantiles may be off.
-    ranks: f64,
+    /// How far the value may be off, before the range limits it; for a list each value of it; for
+    /// a distribution in ranks.
+    pub half: f64,
 }
 
 impl Answer {
@@ -81,10 +82,7 @@ impl Answer {
                 told(Value::Number(middle.number.clamp(lo, hi)), (lo, hi))
             }
         };
-        Some(Self {
-            ranks: half,
-            ..answer
-        })
+        Some(Self { half, ..answer })
     }
 
     /// The answer with this value and these bounds; the rest is the record's.
@@ -98,14 +96,14 @@ impl Answer {
             missing_max: record.missing,
             double_max: record.double,
             age: record.age.min(AGE_MAX),
-            ranks: 0.0,
+            half: (bounds.1 - bounds.0) / 2.0,
         }
     }
 
     /// The `share`-quantile: value, least, greatest. `None` unless the value is a distribution.
     pub fn quantile(&self, share: f64, spec: &KeySpec) -> Option<(f64, f64, f64)> {
         match &self.value {
-            Value::Quantiles(sketch) => sketch.quantile(share, self.ranks, spec),
+            Value::Quantiles(sketch) => sketch.quantile(share, self.half, spec),
             Value::Number(_) | Value::Top(_) => None,
         }
     }

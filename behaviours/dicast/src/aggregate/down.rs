@@ -124,12 +124,10 @@ impl Down {
                 }
                 let double = record.double.min(record.count);
                 let (lo, hi) = within(f64::from(*value), half, record.count, double, spec);
-                Some(Answer::told(
-                    Value::Number(f64::from(*value).clamp(lo, hi)),
-                    (lo, hi),
-                    &Record { double, ..record },
-                    spec,
-                ))
+                let number = Value::Number(f64::from(*value).clamp(lo, hi));
+                let record = Record { double, ..record };
+                let answer = Answer::told(number, (lo, hi), &record, spec);
+                Some(Answer { half, ..answer })
             }
         }
     }

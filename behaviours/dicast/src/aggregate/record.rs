@@ -84,6 +84,7 @@ impl Record {
 #[derive(Clone, Debug)]
 pub struct Fold<'a> {
     spec: &'a KeySpec,
+    adds: Adds,
     record: Record,
     /// For extremes: between which values the truth lies.
     between: Option<(f64, f64)>,
@@ -91,9 +92,10 @@ pub struct Fold<'a> {
 
 impl<'a> Fold<'a> {
     /// Of no child yet.
-    pub const fn new(spec: &'a KeySpec) -> Self {
+    pub fn new(spec: &'a KeySpec) -> Self {
         Self {
             spec,
+            adds: spec.adds(),
             record: Record::NOTHING,
             between: None,
         }
@@ -102,13 +104,26 @@ impl<'a> Fold<'a> {
     /// Takes in a child: its record as last sent, the greatest width it may still use, and the age
     /// of its oldest value now.
     pub fn add(&mut self, child: &Record, width: f64, age: Duration) {
+        self.add_value(child, width);
+        if child.count > 0 {
+            self.add_age(age);
+        }
+    }
+
+    /// Takes in that a value is as old as this.
+    pub(super) fn add_age(&mut self, age: Duration) {
+        self.record.age = self.record.age.max(age.min(AGE_MAX));
+    }
+
+    /// As [`Fold::add`], but for the age.
+    pub(super) fn add_value(&mut self, child: &Record, width: f64) {
         let mine = &mut self.record;
         mine.missing = (mine.missing + child.missing).min(NODES_MAX);
         if child.count == 0 {
             return;
         }
         let wrong = child.slack + width;
-        match (self.spec.adds(), &child.summary) {
+        match (self.adds, &child.summary) {
             (Adds::AlongPath, Summary::Extreme(value)) => {
                 let value = f64::from(*value);
                 let (lo, hi) = (value - wrong, value + wrong);
@@ -122,10 +137,13 @@ impl<'a> Fold<'a> {
             (Adds::OverSenders, _) => mine.slack += wrong,
             (Adds::Nowhere, _) => {}
         }
-        mine.summary.merge(&child.summary, self.spec);
+        match (&mut mine.summary, &child.summary) {
+            // The commonest, in line.
+            (Summary::Sum(sum), Summary::Sum(more)) => *sum += more,
+            (summary, more) => summary.merge(more, self.spec),
+        }
         mine.count = (mine.count + child.count).min(NODES_MAX);
         mine.double = (mine.double + child.double).min(NODES_MAX);
-        mine.age = mine.age.max(age.min(AGE_MAX));
     }
 
     /// Takes in nodes that are known but left out.

@@ -16,7 +16,7 @@ use opus_core::Time;
 
 use super::{
     key::{KeyId, KeySpec},
-    record::{Fold, Record},
+    record::{AGE_MAX, Fold, Record},
     report::{KEYS_MAX, Report},
     summary::Summary,
 };
@@ -97,8 +97,8 @@ struct Place {
     beat: u32,
     /// All sets up to this one are known.
     seen: u32,
-    /// Of the oldest value, at `at`.
-    age: Duration,
+    /// Of the oldest value, at `at`, in microseconds: cheaper to compare than a duration.
+    age_us: u64,
     at: Time,
     /// Whether it ever was fresh.
     known: bool,
@@ -168,7 +168,7 @@ impl Slots {
             term: since,
             beat: 0,
             seen: 0,
-            age: Duration::ZERO,
+            age_us: 0,
             at: now,
             known: false,
             answered: false,
@@ -231,7 +231,8 @@ impl Slots {
         }
     }
 
-    /// At most so many nodes of the slot are counted in another one too.
+    /// At most so many nodes of the slot are counted in another one too, somewhere in the tree. To
+    /// be kept until every ancestor of the other one may know that they left it.
     pub fn suspect_double(&mut self, slot: u8, nodes: u64) {
         if let Some(Some(place)) = self.places.get_mut(usize::from(slot)) {
             place.double = nodes;
@@ -282,13 +283,12 @@ impl Slots {
             (true, false, true) => Verdict::Partial,
             (true, false, false) => Verdict::Fresh,
         };
-        let age = report.age.saturating_add(transit);
-        if outcome.verdict != Verdict::Fresh {
-            place.age = place.age(now).max(age);
-            place.at = now;
-        } else {
-            place.age = age;
-            place.at = now;
+        let age = report.age.saturating_add(transit).min(AGE_MAX);
+        let age_us = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
+        let fresh = outcome.verdict == Verdict::Fresh;
+        let known_us = if fresh { 0 } else { place.age_us(now) };
+        (place.age_us, place.at) = (age_us.max(known_us), now);
+        if fresh {
             place.known = true;
             if place.answered {
                 for column in self.columns.values_mut() {
@@ -312,6 +312,7 @@ impl Slots {
         let column = self.columns.get(&key)?;
         let mut fold = Fold::new(spec);
         let mut widths = widths.into_iter();
+        let mut oldest_us = 0;
         for (slot, place) in (0_u8..).zip(&self.places) {
             let width = widths.next().unwrap_or(0.0);
             let Some(place) = place else {
@@ -319,8 +320,11 @@ impl Slots {
             };
             match column.get(slot) {
                 Some(held) => {
-                    fold.add(&held.record, f64::from(width), place.age(now));
+                    fold.add_value(&held.record, f64::from(width));
                     fold.add_double(place.double.min(held.record.count));
+                    if held.record.count > 0 {
+                        oldest_us = place.age_us(now).max(oldest_us);
+                    }
                 }
                 None if !place.known || column.awaits(slot) => fold.add_missing(place.expected),
                 None => {}
@@ -331,6 +335,7 @@ impl Slots {
                 fold.add_missing(*nodes);
             }
         }
+        fold.add_age(Duration::from_micros(oldest_us));
         Some(fold.finish())
     }
 
@@ -348,7 +353,8 @@ impl Slots {
 
     /// The age of a slot's oldest value.
     pub fn age(&self, slot: u8, now: Time) -> Option<Duration> {
-        self.place(slot).map(|place| place.age(now))
+        let place = self.place(slot)?;
+        Some(Duration::from_micros(place.age_us(now)))
     }
 
     /// By how much each slot's value of a key moved in a beat, from what was reported in the last
@@ -430,8 +436,9 @@ impl Slots {
 }
 
 impl Place {
-    fn age(&self, now: Time) -> Duration {
-        self.age.saturating_add(now.since(self.at))
+    fn age_us(&self, now: Time) -> u64 {
+        let since = now.as_micros().saturating_sub(self.at.as_micros());
+        self.age_us.saturating_add(since)
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) struct Node {
     pub(super) grants: Grants,
     /// Who is in each slot, and of which moments its record is.
     children: BTreeMap<u8, (usize, Shadow)>,
+    /// Whether the leaf was in another cluster before, which an ancestor may not know yet.
+    moved: bool,
     /// Lost leaves, and when.
     pub(super) lost: Vec<u64>,
 }
@@ -138,6 +140,7 @@ impl World {
             slots,
             grants: Grants::default(),
             children: BTreeMap::new(),
+            moved: false,
             lost: Vec::new(),
         });
         self.nodes.len() - 1
@@ -145,7 +148,7 @@ impl World {
 
     /// A node takes the first free slot of an agent, under a new term.
     fn join(&mut self, child: usize, agent: usize) -> Option<u8> {
-        let free = (0..SLOTS_MAX as u8).find(|slot| !self.nodes[agent].children.contains_key(slot));
+        let free = (0_u8..64).find(|slot| !self.nodes[agent].children.contains_key(slot));
         let slot = free?;
         let now = self.now();
         let occupant = if self.nodes[child].leaf {
@@ -155,10 +158,7 @@ impl World {
         };
         self.nodes[child].parent = Some((agent, slot));
         self.begin_term(child, false);
-        let twice = self
-            .nodes
-            .iter()
-            .any(|it| it.children.values().any(|it| it.0 == child));
+        let twice = self.nodes[child].moved;
         let term = self.nodes[child].term;
         let at = &mut self.nodes[agent];
         at.slots.occupy(slot, now, child as u64, occupant, term);
@@ -201,7 +201,14 @@ impl World {
                 set.insert(Dice(u64::from(x.to_bits())).roll());
                 Sample::Items(Box::new(set))
             }
-            _ => Sample::Number(f64::from(x)),
+            Function::Count
+            | Function::Sum
+            | Function::Mean
+            | Function::Variance
+            | Function::Min
+            | Function::Max
+            | Function::TopK(_)
+            | Function::Quantiles => Sample::Number(f64::from(x)),
         })
     }
 
@@ -350,14 +357,13 @@ impl World {
             Mail::Grant(round, widths) if self.nodes[to].term == term => {
                 self.nodes[to].reporter.on_granted(round, &widths);
             }
-            Mail::Ask | Mail::Grant(..) => {}
             Mail::Down(push) if self.read.as_ref().is_none_or(|it| it.0 < push.0) => {
                 let (id, mut down, shadow) = *push;
                 let age = Duration::from_secs(86_400).min(down_age(&down, &self.spec));
                 down.freshen(age + TICK * u32::try_from(DELAY_MAX).unwrap());
                 self.read = Some((id, down, shadow, self.tick));
             }
-            Mail::Down(_) => {}
+            Mail::Ask | Mail::Grant(..) | Mail::Down(_) => {}
             Mail::Pulse(id, age, shadow) => {
                 let tick = self.tick;
                 if let Some(read) = self.read.as_mut().filter(|read| read.0 == id) {
@@ -384,14 +390,13 @@ impl World {
         if outcome.new_term {
             agent.grants.on_new_term(slot);
         }
-        match outcome.verdict {
-            Verdict::Fresh => {
-                *shadow = now;
-                agent.grants.on_confirmed(slot, report.round);
-            }
-            // The newest change of a key is vouched for, whatever else was lost.
-            _ if outcome.changed.contains(&KEY) => *shadow = now,
-            _ => {}
+        let fresh = outcome.verdict == Verdict::Fresh;
+        // The newest change of a key is vouched for, whatever else was lost.
+        if fresh || outcome.changed.contains(&KEY) {
+            *shadow = now;
+        }
+        if fresh {
+            agent.grants.on_confirmed(slot, report.round);
         }
         assert_ne!(outcome.verdict, Verdict::Refused);
         assert_ne!(outcome.verdict, Verdict::Partial);
@@ -480,6 +485,7 @@ impl World {
                     return;
                 }
                 self.leave_ghosts(leaf, to);
+                self.nodes[leaf].moved = true;
                 self.join(leaf, to);
             }
             _ => {
