@@ -300,3 +300,6 @@ impl Pack for Report {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

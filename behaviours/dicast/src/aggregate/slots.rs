@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use opus_core::Time;
 
+use self::column::Column;
 use super::{
     key::{KeyId, KeySpec},
     record::{AGE_MAX, Fold, Record},
@@ -21,13 +22,10 @@ use super::{
     summary::Summary,
 };
 
+mod column;
+
 /// Most members of a cluster: 3d - 1 = 47, and room for those that arrive during a split.
 pub const SLOTS_MAX: usize = 64;
-/// How long a lost member counts as missing.
-const MISSING_FOR: Duration = Duration::from_secs(600);
-/// Departures remembered for each key. Overflow: the two oldest become one of the younger's time.
-const GONE_MAX: usize = 32;
-
 /// Under which a sender's reports are numbered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Term {
@@ -107,22 +105,6 @@ struct Place {
     /// Nodes it is said to have.
     expected: u64,
     double: u64,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Column {
-    held: Vec<Option<Held>>,
-    /// Slots (by bit) that have not yet told whether they have a value.
-    awaited: u64,
-    gone: Vec<(Time, u64)>,
-}
-
-#[derive(Clone, Debug)]
-struct Held {
-    record: Record,
-    seq: u32,
-    /// Sum of squares of the changes since they were last asked for.
-    moved: f64,
 }
 
 impl Default for Slots {
@@ -216,11 +198,7 @@ impl Slots {
                 awaited |= 1 << slot;
             }
         }
-        let column = Column {
-            awaited,
-            ..Column::default()
-        };
-        self.columns.insert(key, column);
+        self.columns.insert(key, Column::awaiting(awaited));
         true
     }
 
@@ -330,11 +308,7 @@ impl Slots {
                 None => {}
             }
         }
-        for (at, nodes) in &column.gone {
-            if now.since(*at) < MISSING_FOR {
-                fold.add_missing(*nodes);
-            }
-        }
+        fold.add_missing(column.missing(now));
         fold.add_age(Duration::from_micros(oldest_us));
         Some(fold.finish())
     }
@@ -442,55 +416,5 @@ impl Place {
     }
 }
 
-impl Column {
-    fn get(&self, slot: u8) -> Option<&Held> {
-        self.held.get(usize::from(slot))?.as_ref()
-    }
-
-    fn awaits(&self, slot: u8) -> bool {
-        self.awaited & 1 << slot != 0
-    }
-
-    fn put(&mut self, slot: u8, seq: u32, record: Record, moved: f64) {
-        let slot = usize::from(slot);
-        if self.held.len() <= slot {
-            self.held.resize(slot + 1, None);
-        }
-        self.held[slot] = Some(Held { record, seq, moved });
-    }
-
-    /// Replaces what the slot holds, unless that is as new. Tells whether it did.
-    fn take(&mut self, slot: u8, seq: u32, record: Record, spec: &KeySpec) -> bool {
-        let mut moved = 0.0;
-        if let Some(held) = self.get(slot) {
-            if held.seq >= seq {
-                return false;
-            }
-            let by = held.record.summary.distance(&record.summary, spec);
-            moved = held.moved + if by.is_finite() { by * by } else { 0.0 };
-        }
-        let nothing = record.count == 0 && record.missing == 0;
-        if nothing {
-            return self.remove(slot);
-        }
-        self.put(slot, seq, record, moved);
-        true
-    }
-
-    fn remove(&mut self, slot: u8) -> bool {
-        let held = self.held.get_mut(usize::from(slot));
-        held.is_some_and(|held| held.take().is_some())
-    }
-
-    fn on_gone(&mut self, now: Time, nodes: u64) {
-        self.gone.retain(|(at, _)| now.since(*at) < MISSING_FOR);
-        if nodes == 0 {
-            return;
-        }
-        self.gone.push((now, nodes));
-        if self.gone.len() > GONE_MAX {
-            let (_, oldest) = self.gone.remove(0);
-            self.gone[0].1 = self.gone[0].1.saturating_add(oldest);
-        }
-    }
-}
+#[cfg(test)]
+mod tests;
