@@ -80,12 +80,18 @@ const fn room(
 }
 
 /// The direction table.
-pub(super) const ROOMS: [Room; 15] = [
+pub(super) const ROOMS: [Room; 16] = [
     room("opus-core", "behaviours/core", Kind::Pure, &[]),
     room("opus-model", "behaviours/model", Kind::Pure, &[]),
     room(
         "opus-probe",
         "behaviours/probe",
+        Kind::Pure,
+        &["opus-core", "opus-model"],
+    ),
+    room(
+        "opus-dicast",
+        "behaviours/dicast",
         Kind::Pure,
         &["opus-core", "opus-model"],
     ),
@@ -194,12 +200,13 @@ pub(super) const ROOMS: [Room; 15] = [
 ];
 
 /// Crates from outside that a pure crate may name. All are pure themselves.
-const PURE_EXTERNAL: [&str; 10] = [
+const PURE_EXTERNAL: [&str; 11] = [
     "blake3",
     "bytes",
     "cbor4ii",
     "data-encoding",
     "ed25519-dalek",
+    "libm",
     "rand",
     "serde",
     "serde_bytes",

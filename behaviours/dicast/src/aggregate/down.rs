@@ -1,0 +1,204 @@
+//! What comes down: the root's record and those of siblings, as a node keeps them to answer from.
+//!
+//! Nobody adds up what came down, so a number travels as the answer it is: value and half width.
+//!
+//! | bytes | |
+//! |---|---|
+//! | 1 | key and kind, as in a change: kind 0 a number, kind 3 a list or sketch |
+//! | 2 | level and slot it is of |
+//! | 4 | kind 0: the value, `f32` |
+//! | 2 | half width ([`Up16`]): slack, repeats, and the rounding of both numbers |
+//! | 3 | count (varint, 3 bytes to two million) |
+//! | 2 | age in milliseconds ([`Up16`]) |
+//! | 2 | missing, double ([`Up8`]) |
+//!
+//! 16 bytes for a number. A list or sketch stands in place of the value, behind its kind.
+
+use std::time::Duration;
+
+use opus_core::{
+    Malformed,
+    pack::{Pack, Reader, Writer},
+};
+
+use super::{
+    answer::{Answer, Middle, Value, within},
+    change::{pack_head, unpack_head},
+    float::{Up8, Up16, round32},
+    key::{Function, KeyId, KeySpec, LEVELS_MAX, NODES_MAX},
+    record::{AGE_MAX, Record},
+    summary::Summary,
+};
+
+/// Whose record it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// Level of the cluster that the record tells of; leaves are 0.
+    pub level: u8,
+    /// Its slot among its siblings; the root's is 0.
+    pub slot: u8,
+}
+
+/// A record on its way down.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Down {
+    key: KeyId,
+    origin: Origin,
+    body: Body,
+    half: Up16,
+    count: u64,
+    age: Up16,
+    missing: Up8,
+    double: Up8,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Body {
+    Number(f32),
+    Whole(Summary),
+}
+
+impl Down {
+    /// The record of `origin` for `key`. `None` if it covers no node.
+    pub fn of(key: KeyId, origin: Origin, record: &Record, spec: &KeySpec) -> Option<Self> {
+        let middle = Middle::of(record, spec)?;
+        let whole = matches!(record.summary, Summary::Quantiles(_) | Summary::Top(_));
+        let (body, half) = if whole {
+            // Its repeats are reckoned where it arrives.
+            (Body::Whole(record.summary.clone()), record.slack)
+        } else {
+            let value = round32(middle.number);
+            let rounding = (f64::from(value) - middle.number).abs();
+            (Body::Number(value), middle.half + rounding)
+        };
+        Some(Self {
+            key,
+            origin,
+            body,
+            half: Up16::of(half),
+            count: record.count,
+            age: Up16::of(record.age.min(AGE_MAX).as_micros() as f64 / 1e3),
+            missing: Up8::of(record.missing),
+            double: Up8::of(record.double.min(record.count)),
+        })
+    }
+
+    /// The key.
+    pub fn key(&self) -> KeyId {
+        self.key
+    }
+
+    /// Whose record it is.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The sender vouches that it still stands (it strays by no more than the width), for values
+    /// that are not older than `age` now.
+    pub fn freshen(&mut self, age: Duration) {
+        self.age = Up16::of(age.min(AGE_MAX).as_micros() as f64 / 1e3);
+    }
+
+    /// What it says when it has been under way and held for `held` and its sender's filter may be
+    /// as wide as `width`, which is in the unit of the value (ranks for a distribution). `None` if
+    /// it cannot be of this key.
+    pub fn answer(&self, held: Duration, width: f64, spec: &KeySpec) -> Option<Answer> {
+        let age = Duration::from_secs_f64(self.age.value() / 1e3).saturating_add(held);
+        let mut record = Record {
+            summary: Summary::Nothing,
+            count: self.count,
+            slack: self.half.value(),
+            age,
+            missing: self.missing.value(),
+            double: self.double.value(),
+        };
+        let half = record.slack + width;
+        match &self.body {
+            Body::Whole(summary) => {
+                record.summary = summary.clone();
+                Answer::of(&record.admitted(spec)?, width, spec)
+            }
+            Body::Number(value) => {
+                if matches!(spec.function, Function::TopK(_) | Function::Quantiles) {
+                    return None;
+                }
+                let double = record.double.min(record.count);
+                let (lo, hi) = within(f64::from(*value), half, record.count, double, spec);
+                let number = Value::Number(f64::from(*value).clamp(lo, hi));
+                let record = Record { double, ..record };
+                let answer = Answer::told(number, (lo, hi), &record, spec);
+                Some(Answer { half, ..answer })
+            }
+        }
+    }
+
+    /// How wide a filter must be for this to stand for the newer `record` too; infinite if it
+    /// cannot. In the unit of the value, as `width` of [`Down::answer`].
+    pub fn strays(&self, record: &Record, spec: &KeySpec) -> f64 {
+        let Some(newer) = Self::of(self.key, self.origin, record, spec) else {
+            return f64::INFINITY;
+        };
+        if (newer.count, newer.missing, newer.double) != (self.count, self.missing, self.double) {
+            return f64::INFINITY;
+        }
+        let gone = match (&newer.body, &self.body) {
+            (Body::Number(a), Body::Number(b)) => (f64::from(*a) - f64::from(*b)).abs(),
+            (Body::Whole(a), Body::Whole(b)) => a.distance(b, spec),
+            (Body::Number(_), Body::Whole(_)) | (Body::Whole(_), Body::Number(_)) => f64::INFINITY,
+        };
+        (gone + newer.half.value() - self.half.value()).max(0.0)
+    }
+}
+
+impl Pack for Down {
+    fn pack(&self, to: &mut Writer) {
+        let kind = match self.body {
+            Body::Number(_) => 0,
+            Body::Whole(_) => 3,
+        };
+        pack_head(self.key, kind, to);
+        self.origin.level.pack(to);
+        self.origin.slot.pack(to);
+        match &self.body {
+            Body::Number(value) => value.pack(to),
+            Body::Whole(summary) => summary.pack(to),
+        }
+        self.half.pack(to);
+        to.varint(self.count);
+        self.age.pack(to);
+        self.missing.pack(to);
+        self.double.pack(to);
+    }
+
+    fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (key, kind) = unpack_head(from)?;
+        let origin = Origin {
+            level: from.byte()?,
+            slot: from.byte()?,
+        };
+        if usize::from(origin.level) > LEVELS_MAX {
+            return Err(Malformed::Invalid("no such level"));
+        }
+        let body = match kind {
+            0 => Body::Number(f32::unpack(from)?),
+            3 => Body::Whole(Summary::unpack(from)?),
+            _ => return Err(Malformed::Invalid("no such kind of record")),
+        };
+        let down = Self {
+            key,
+            origin,
+            body,
+            half: Up16::unpack(from)?,
+            count: from.varint(NODES_MAX)?,
+            age: Up16::unpack(from)?,
+            missing: Up8::unpack(from)?,
+            double: Up8::unpack(from)?,
+        };
+        if down.count == 0 || down.age.value() > AGE_MAX.as_millis() as f64 * 1.01 {
+            return Err(Malformed::Invalid(
+                "a record of nobody, or older than a day",
+            ));
+        }
+        Ok(down)
+    }
+}
