@@ -297,8 +297,8 @@ impl World {
 }
 
 fn apart_us(a: (i32, i32), b: (i32, i32)) -> u32 {
-    let (x, y) = (a.0.abs_diff(b.0), a.1.abs_diff(b.1));
-    2_000 + (x * x + y * y).isqrt()
+    let (x, y) = (u64::from(a.0.abs_diff(b.0)), u64::from(a.1.abs_diff(b.1)));
+    2_000 + u32::try_from((x * x + y * y).isqrt()).unwrap()
 }
 
 /// What is known of the clusters that have something wrong, for the reader of a failure.
