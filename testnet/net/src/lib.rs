@@ -1,7 +1,8 @@
 //! The emulated network, sans-IO: who is how far from whom, and what a link does to a frame.
 //!
 //! A [`Topology`] gives the delay of every ordered pair: from a matrix file, from a GT-ITM graph of
-//! routers ([`alt`]) or from our own generator of GT-ITM's kind ([`transit_stub`]). A [`Link`] is a
+//! routers ([`alt`]), from our own generator of GT-ITM's kind ([`transit_stub`]) or from places in
+//! the plane ([`regions`]), which suit 100,000 nodes. A [`Link`] is a
 //! value fed with time: it answers for one frame when it arrives, twice perhaps, or that it is lost
 //! ([`Fate`]). A [`Network`] joins both for `n` nodes and adds what goes wrong at large: nodes that
 //! crash, sets of nodes cut from others, one way or both, for good or held back.
@@ -23,6 +24,7 @@ pub mod conditions;
 pub mod fault;
 pub mod link;
 pub mod network;
+pub mod regions;
 pub mod topology;
 pub mod transit_stub;
 
@@ -31,6 +33,7 @@ pub use crate::{
     fault::{CutId, Effect, FaultError},
     link::{Fate, Link},
     network::{Counts, Network},
+    regions::{BadRegions, RegionParameters, Regions},
     topology::{BadMembers, Topology},
     transit_stub::{BadParameters, Parameters, TransitStub},
 };
