@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checks;
+pub mod churn;
 pub mod driver;
 pub mod expect;
 pub mod experiment;
@@ -30,6 +31,7 @@ pub mod failure;
 pub mod host;
 pub mod outcome;
 mod programs;
+mod queue;
 pub mod scenario;
 mod sink;
 pub mod trace;
