@@ -1,9 +1,9 @@
 //! The draws of one frame: a few words from a key, with nothing to set up.
 //!
-//! `SplitMix64`, a counter under a mixing function, seeded per frame by (link, number of the frame).
-//! A frame needs one to five draws; deriving a sub-seed by hash and keying a `ChaCha12` for them took
-//! longer than all else that a simulated message costs. Nothing here is a secret, and the mixing
-//! passes the usual statistical batteries.
+//! `SplitMix64`, a counter under a mixing function, seeded per frame by link and number of the
+//! frame. A frame needs one to five draws; deriving a sub-seed by hash and keying a `ChaCha12` for
+//! them took longer than all else that a simulated message costs. Nothing here is a secret, and the
+//! mixing passes the usual statistical batteries.
 //!
 //! Source: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators".
 

@@ -2,11 +2,11 @@
 //!
 //! A [`Topology`] gives the delay of every ordered pair: from a matrix file, from a GT-ITM graph of
 //! routers ([`alt`]), from our own generator of GT-ITM's kind ([`transit_stub`]) or from places in
-//! the plane ([`regions`]), which suit 100,000 nodes. A [`Link`] is a value fed with time: it answers
-//! for one frame when it arrives, twice perhaps, or that it is lost
-//! ([`Fate`]). A [`Network`] joins both for `n` nodes and adds what goes wrong at large: nodes that
-//! crash, sets of nodes cut from others, one way or both, for good or held back, and links that are
-//! worse than the rest ([`shape`]).
+//! the plane ([`regions`]), which suit 100,000 nodes. A [`Link`] is a value fed with time: it
+//! answers for one frame when it arrives, twice perhaps, or that it is lost ([`Fate`]). A
+//! [`Network`] joins both for `n` nodes and adds what goes wrong at large: nodes that crash, sets
+//! of nodes cut from others, one way or both, for good or held back, and links that are worse than
+//! the rest ([`shape`]).
 //!
 //! It never sleeps, stores no payload and delivers nothing: the driver (simulator or lab) keeps the
 //! frame and gives it to the receiver at the moment the fate names. Equal seed, equal calls, equal

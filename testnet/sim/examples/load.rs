@@ -236,15 +236,22 @@ fn main() {
         ..Options::default()
     };
     let mut driver = Driver::new(network, options);
-    let before = status_kib("VmRSS:");
+    let bare_kib = status_kib("VmRSS:");
     let hosts: Vec<Toy> = (0..nodes).map(|n| Toy::new(n, nodes, &seed)).collect();
-    let hosts_kib = status_kib("VmRSS:").saturating_sub(before);
+    let hosts_kib = status_kib("VmRSS:").saturating_sub(bare_kib);
     for (node, host) in hosts.into_iter().enumerate() {
         driver.start(node, host);
     }
+    // As a scenario does: a look at every host each virtual second, bytes of the second half.
+    let (mut heard, mut before) = (0, driver.traffic());
     for second in 1..=seconds {
         driver.run_until(Time::from_secs(second));
+        heard += driver.hosts().map(|(_, toy)| toy.heard).sum::<u64>();
+        if second == seconds / 2 {
+            before = driver.traffic();
+        }
     }
+    let usage = driver.traffic().usage(&before, 0..nodes);
     let wall_s = started.elapsed().as_secs_f64();
     let events = driver.trace.events();
     println!("nodes {nodes}, virtual {seconds} s, events {events}, wall {wall_s:.2} s");
@@ -256,6 +263,10 @@ fn main() {
     println!(
         "peak RSS {} KiB, of these hosts {hosts_kib} KiB",
         status_kib("VmHWM:")
+    );
+    println!(
+        "bytes/s a node: sent {:.1}, received {:.1}, worst {:.0}; seen {heard}",
+        usage.sent_mean, usage.received_mean, usage.worst
     );
     println!("trace {}", driver.trace.hash());
 }

@@ -53,9 +53,11 @@ impl<H: Host> Driver<H> {
             return;
         }
         let now = self.now;
-        if let Some(link) = self.nodes[node].links.get_mut(peer) {
-            let connection = link.connection;
-            link.idle_since = Some(now);
+        let links = &mut self.nodes[node].links;
+        if let Some(connection) = links.connection(peer) {
+            if let Some(link) = links.get_mut(peer) {
+                link.idle_since = Some(now);
+            }
             let at = now + self.options.idle;
             self.schedule(
                 at,
@@ -131,18 +133,10 @@ impl<H: Host> Driver<H> {
         for node in [from, to] {
             self.nodes[node].traffic.dialled(true);
         }
-        let mutual = |one: &Link, other: &Link| one.connection == other.connection;
-        let (here, there) = (
-            self.nodes[from].links.get(to),
-            self.nodes[to].links.get(from),
-        );
-        if here
-            .zip(there)
-            .is_some_and(|(one, other)| mutual(one, other))
-        {
-            return;
+        let here = self.connection(from, to);
+        if here.is_none() || here != self.connection(to, from) {
+            self.connect(from, to);
         }
-        self.connect(from, to);
     }
 
     fn connect(&mut self, one: usize, other: usize) {
@@ -151,18 +145,16 @@ impl<H: Host> Driver<H> {
         let connection = self.connections;
         for (node, peer) in [(one, other), (other, one)] {
             // What is left of an earlier connection whose end has not been noticed yet.
-            if let Some(stale) = self.nodes[node].links.get(peer) {
-                let stale = stale.connection;
+            if let Some(stale) = self.connection(node, peer) {
                 self.disconnected(node, peer, stale);
             }
         }
         for (node, peer) in [(one, other), (other, one)] {
             let link = Link {
-                connection,
                 blocked: false,
                 idle_since: None,
             };
-            self.nodes[node].links.insert(peer, link);
+            self.nodes[node].links.insert(peer, connection, link);
         }
         for (node, peer) in [(one, other), (other, one)] {
             self.note(node, Kind::Connected, Some(peer), &[]);
@@ -202,8 +194,7 @@ impl<H: Host> Driver<H> {
 
     /// `node` notices that this connection is gone, unless it knows already.
     pub(super) fn disconnected(&mut self, node: usize, peer: usize, connection: u32) {
-        let known = self.nodes[node].links.get(peer);
-        if known.is_none_or(|link| link.connection != connection) {
+        if self.connection(node, peer) != Some(connection) {
             return;
         }
         self.nodes[node].links.remove(peer);
@@ -238,9 +229,9 @@ impl<H: Host> Driver<H> {
 
     pub(super) fn on_idle(&mut self, one: usize, other: usize, connection: u32) {
         let due = |node: usize, peer: usize| {
-            let link = self.nodes[node].links.get(peer);
-            link.filter(|link| link.connection == connection)
-                .and_then(|link| link.idle_since)
+            let known = self.connection(node, peer) == Some(connection);
+            let link = self.nodes[node].links.get(peer).filter(|_| known);
+            link.and_then(|link| link.idle_since)
                 .is_some_and(|since| self.now.since(since) >= self.options.idle)
         };
         if !(due(one, other) && due(other, one)) {
@@ -265,12 +256,13 @@ impl<H: Host> Driver<H> {
     }
 
     pub(super) fn link_mut(&mut self, node: usize, peer: usize, n: u32) -> Option<&mut Link> {
-        let link = self.nodes[node].links.get_mut(peer)?;
-        (link.connection == n).then_some(link)
+        let known = self.connection(node, peer) == Some(n);
+        let links = &mut self.nodes[node].links;
+        known.then(|| links.get_mut(peer)).flatten()
     }
 
     pub(super) fn connection(&self, node: usize, peer: usize) -> Option<u32> {
-        self.nodes[node].links.get(peer).map(|link| link.connection)
+        self.nodes[node].links.connection(peer)
     }
 }
 

@@ -27,10 +27,9 @@ impl<H: Host> Driver<H> {
         self.nodes[node].wanted.clear();
         self.nodes[node].silent = silent;
         self.dialling.retain(|&(from, _)| from != node);
-        for (peer, link) in std::mem::take(&mut self.nodes[node].links).iter() {
+        for (peer, connection, _) in std::mem::take(&mut self.nodes[node].links).iter() {
             self.drop_held(node, peer);
             let at = self.noticed_at(node, peer, silent);
-            let connection = link.connection;
             self.schedule(
                 at,
                 Happening::Closed {
@@ -180,7 +179,7 @@ impl<H: Host> Driver<H> {
         let (now, at) = (self.now, self.now + self.options.silence);
         let links = self.nodes[one].links.iter();
         let over: Vec<(usize, u32)> = links
-            .map(|(other, link)| (other, link.connection))
+            .map(|(other, connection, _)| (other, connection))
             .filter(|&(other, _)| silent(self, one, other))
             .collect();
         for (other, connection) in over {

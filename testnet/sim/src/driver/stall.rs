@@ -1,4 +1,4 @@
-//! Pauses: a node that stalls handles nothing; what reaches it waits, in order, and is handled late.
+//! Pauses: a node that stalls handles nothing; what reaches it waits in order and is handled late.
 //!
 //! The machine lives: packets to it wait in its buffers, the process does not run. A dial to it is
 //! answered when it goes on, or fails after the dial's timeout. If it stalls for as long as the
@@ -65,8 +65,8 @@ impl<C> Default for Stalls<C> {
 }
 
 impl<H: Host> Driver<H> {
-    /// Stalls a running node for a while. Inputs wait in order, at most [`STALLED_MAX`]; timers fire
-    /// late. False if it does not run or is stalled already.
+    /// Stalls a running node for a while. Inputs wait in order, at most [`STALLED_MAX`]; timers
+    /// fire late. False if it does not run or is stalled already.
     pub fn pause(&mut self, node: usize, lasts: Duration, wake: Wake) -> bool {
         if !self.is_running(node) || self.nodes[node].stalled {
             return false;

@@ -73,9 +73,9 @@ impl<H: Host> Driver<H> {
     /// Pulls frames of `from` for `to` while the link takes them.
     pub(super) fn pump(&mut self, from: usize, to: usize) {
         let now = self.local_time(from);
-        while let Some(link) = self.nodes[from].links.get(to) {
-            let connection = link.connection;
-            if link.blocked {
+        while let Some(connection) = self.connection(from, to) {
+            let link = self.nodes[from].links.get(to);
+            if link.is_some_and(|link| link.blocked) {
                 return;
             }
             let waiting = self.network.backlog_bytes(self.now, from, to);
@@ -197,8 +197,8 @@ impl<H: Host> Driver<H> {
         }
         let links = self.nodes[node].links.iter();
         let blocked: Vec<(usize, u32)> = links
-            .filter(|(_, link)| link.blocked)
-            .map(|(peer, link)| (peer, link.connection))
+            .filter(|(.., link)| link.blocked)
+            .map(|(peer, connection, _)| (peer, connection))
             .collect();
         for (peer, connection) in blocked {
             self.on_writable(node, peer, connection);
