@@ -77,7 +77,8 @@ impl Faults {
         both_ways: bool,
         effect: Effect,
     ) -> Result<CutId, FaultError> {
-        let (from, to) = (self.marked(from)?, self.marked(to)?);
+        let all = self.up.len();
+        let (from, to) = (marked(all, from)?, marked(all, to)?);
         self.insert(Cut {
             id: CutId(0),
             effect,
@@ -92,7 +93,7 @@ impl Faults {
         side: &[usize],
         effect: Effect,
     ) -> Result<CutId, FaultError> {
-        let from = self.marked(side)?;
+        let from = marked(self.up.len(), side)?;
         let to = from.iter().map(|inside| !inside).collect();
         self.insert(Cut {
             id: CutId(0),
@@ -152,15 +153,15 @@ impl Faults {
         self.cuts.push(Cut { id, ..cut });
         Ok(id)
     }
+}
 
-    fn marked(&self, nodes: &[usize]) -> Result<Vec<bool>, FaultError> {
-        let mut marked = vec![false; self.up.len()];
-        for &node in nodes {
-            let nodes = marked.len();
-            *marked
-                .get_mut(node)
-                .ok_or(FaultError::NoSuchNode { node, nodes })? = true;
-        }
-        Ok(marked)
+/// By node of `all`, whether it is among `nodes`.
+pub(crate) fn marked(all: usize, nodes: &[usize]) -> Result<Vec<bool>, FaultError> {
+    let mut marked = vec![false; all];
+    for &node in nodes {
+        *marked
+            .get_mut(node)
+            .ok_or(FaultError::NoSuchNode { node, nodes: all })? = true;
     }
+    Ok(marked)
 }

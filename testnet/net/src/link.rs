@@ -7,10 +7,12 @@
 
 use std::time::Duration;
 
-use opus_core::{Rng, Seed, Time};
-use rand::RngExt;
+use opus_core::{Seed, Time};
 
-use crate::conditions::{BadConditions, Conditions, Loss};
+use crate::{
+    conditions::{BadConditions, Conditions, Loss},
+    draws::Draws,
+};
 
 /// What a lost segment waits beyond one round trip before it is sent again: the least timeout of
 /// the TCP that most hosts run.
@@ -30,7 +32,7 @@ pub enum Fate {
     Held,
 }
 
-/// A link with its delay and conditions; some 150 bytes, however many frames pass.
+/// A link with its delay and conditions; some 120 bytes, however many frames pass.
 #[derive(Clone, Debug)]
 pub struct Link {
     delay: Duration,
@@ -44,7 +46,7 @@ impl Link {
         Ok(Self {
             delay,
             conditions: conditions.checked()?,
-            state: State::new(seed),
+            state: State::new(key(seed)),
         })
     }
 
@@ -78,11 +80,17 @@ impl Link {
     }
 }
 
-/// What a used link remembers. Each frame draws from a generator of its own, derived from its
-/// number: 64 bytes then suffice where a generator kept per pair would take 320.
+/// The word that a link's draws begin with.
+pub(crate) fn key(seed: Seed) -> u64 {
+    let bytes = seed.bytes();
+    u64::from_le_bytes(*bytes.first_chunk().expect("a seed has 32 bytes"))
+}
+
+/// What a used link remembers. Each frame has draws of its own, by its number: 40 bytes then
+/// suffice where a generator kept per pair would take 320.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
-    seed: Seed,
+    key: u64,
     /// Frames sent so far.
     frames: u64,
     /// When the capacity is free again, nanoseconds: a microsecond is long for a small frame.
@@ -94,9 +102,9 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) const fn new(seed: Seed) -> Self {
+    pub(crate) const fn new(key: u64) -> Self {
         Self {
-            seed,
+            key,
             frames: 0,
             free_at_ns: 0,
             arrived_at: Time::ZERO,
@@ -115,16 +123,16 @@ impl State {
         if waiting > 0 && waiting.saturating_add(bytes as u64) > conditions.queue_bytes {
             return Fate::Lost;
         }
-        let mut rng = self.next_rng();
+        let mut draws = self.next_draws();
         let sent_at = self.serialise(now, bytes, conditions);
-        if self.loses(&mut rng, conditions.loss) {
+        if self.loses(&mut draws, conditions.loss) {
             return Fate::Lost;
         }
-        let once = sent_at + travel(&mut rng, delay, conditions);
-        if !rng.random_bool(conditions.duplicate) {
+        let once = sent_at + travel(&mut draws, delay, conditions);
+        if !draws.happens(conditions.duplicate) {
             return Fate::Deliver(once);
         }
-        let again = sent_at + travel(&mut rng, delay, conditions);
+        let again = sent_at + travel(&mut draws, delay, conditions);
         Fate::Twice(once.min(again), once.max(again))
     }
 
@@ -135,15 +143,15 @@ impl State {
         delay: Duration,
         conditions: &Conditions,
     ) -> Time {
-        let mut rng = self.next_rng();
+        let mut draws = self.next_draws();
         let sent_at = self.serialise(now, bytes, conditions);
-        let lost = self.loses(&mut rng, conditions.loss);
+        let lost = self.loses(&mut draws, conditions.loss);
         let timeout = if lost {
             delay.saturating_mul(2) + RTO_MIN
         } else {
             Duration::ZERO
         };
-        let arrives = sent_at + timeout + travel(&mut rng, delay, conditions);
+        let arrives = sent_at + timeout + travel(&mut draws, delay, conditions);
         self.arrived_at = self.arrived_at.max(arrives);
         self.arrived_at
     }
@@ -162,10 +170,10 @@ impl State {
         self.free_at_ns <= nanos(now) && self.arrived_at <= now
     }
 
-    fn next_rng(&mut self) -> Rng {
-        let rng = self.seed.derive("frame", self.frames).rng();
+    fn next_draws(&mut self) -> Draws {
+        let draws = Draws::new(self.key, self.frames);
         self.frames += 1;
-        rng
+        draws
     }
 
     /// Takes the capacity for `bytes` and returns when the last of them has left.
@@ -179,15 +187,15 @@ impl State {
         Time(self.free_at_ns.div_ceil(1_000))
     }
 
-    fn loses(&mut self, rng: &mut Rng, loss: Loss) -> bool {
+    fn loses(&mut self, draws: &mut Draws, loss: Loss) -> bool {
         match loss {
             Loss::None => false,
-            Loss::Bernoulli { rate } => rng.random_bool(rate),
+            Loss::Bernoulli { rate } => draws.happens(rate),
             Loss::Gilbert { rate, burst_frames } => {
                 let leave = 1.0 / burst_frames;
                 // In the long run as many bursts begin as end: enter * (1 - rate) = leave * rate.
                 let enter = (leave * rate / (1.0 - rate)).min(1.0);
-                let stays = rng.random_bool(if self.in_burst { 1.0 - leave } else { enter });
+                let stays = draws.happens(if self.in_burst { 1.0 - leave } else { enter });
                 self.in_burst = stays;
                 stays
             }
@@ -196,10 +204,10 @@ impl State {
 }
 
 /// Time on the wire: the delay, its jitter, and perhaps up to one more delay.
-fn travel(rng: &mut Rng, delay: Duration, conditions: &Conditions) -> Duration {
-    let jitter = conditions.jitter * rng.random::<f64>();
-    let held_up = if rng.random_bool(conditions.reorder) {
-        rng.random::<f64>()
+fn travel(draws: &mut Draws, delay: Duration, conditions: &Conditions) -> Duration {
+    let jitter = conditions.jitter * draws.unit();
+    let held_up = if draws.happens(conditions.reorder) {
+        draws.unit()
     } else {
         0.0
     };

@@ -1,13 +1,19 @@
 //! `n` nodes, the links between them, and their faults.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    time::Duration,
+};
 
 use opus_core::{Seed, Time};
 
 use crate::{
     conditions::{BadConditions, Conditions},
+    draws::{Draws, mix},
     fault::{CutId, Effect, FaultError, Faults},
-    link::{Fate, State},
+    link::{self, Fate, State},
+    shape::{Shape, ShapeError, ShapeId, Shapes},
     topology::Topology,
 };
 
@@ -22,11 +28,13 @@ pub const LINKS_MAX: usize = 1 << 22;
 pub struct Network {
     topology: Topology,
     conditions: Conditions,
-    seed: Seed,
+    key: u64,
     faults: Faults,
-    /// Links that carried a frame under imperfect conditions, by (from, to). Overflow: above
-    /// [`LINKS_MAX`] quiet links are forgotten and begin anew with another sub-seed.
-    links: BTreeMap<(u32, u32), State>,
+    shapes: Shapes,
+    /// Links that carried a frame under imperfect conditions, by from and to; never walked, but to
+    /// forget. Overflow: above [`LINKS_MAX`] quiet links are forgotten and begin anew with another
+    /// sub-seed.
+    links: HashMap<u64, State, BuildHasherDefault<PairHasher>>,
     links_max: usize,
     /// Times that links were forgotten.
     generation: u64,
@@ -59,8 +67,9 @@ impl Network {
             faults: Faults::none(topology.len()),
             topology,
             conditions: conditions.checked()?,
-            seed: seed.derive("network", 0),
-            links: BTreeMap::new(),
+            key: link::key(seed.derive("network", 0)),
+            shapes: Shapes::default(),
+            links: HashMap::default(),
             links_max: LINKS_MAX,
             generation: 0,
             counts: Counts::default(),
@@ -80,11 +89,10 @@ impl Network {
             }
         }
         self.count(bytes);
-        let delay = self.topology.one_way(from, to);
-        if self.conditions.is_perfect() {
+        let (delay, conditions) = (self.one_way(from, to), self.conditions_of(from, to));
+        if conditions.is_perfect() {
             return Fate::Deliver(now + delay);
         }
-        let conditions = self.conditions;
         let fate = self
             .link(now, from, to)
             .send(now, bytes, delay, &conditions);
@@ -111,8 +119,7 @@ impl Network {
             return Fate::Held;
         }
         self.count(bytes);
-        let delay = self.topology.one_way(from, to);
-        let conditions = self.conditions;
+        let (delay, conditions) = (self.one_way(from, to), self.conditions_of(from, to));
         // A link with a past may have bytes under way that these must not overtake.
         if conditions.is_perfect() && !self.links.contains_key(&key(from, to)) {
             return Fate::Deliver(now + delay);
@@ -177,6 +184,22 @@ impl Network {
         Ok(())
     }
 
+    /// Gives the links from each of `from` to each of `to` conditions of their own from the next
+    /// frame on; of several shapes of a link the newest counts. Errors: [`ShapeError`].
+    pub fn shape(
+        &mut self,
+        from: &[usize],
+        to: &[usize],
+        shape: Shape,
+    ) -> Result<ShapeId, ShapeError> {
+        self.shapes.insert(self.topology.len(), (from, to), shape)
+    }
+
+    /// Ends a shape. False if it is not in force.
+    pub fn unshape(&mut self, shape: ShapeId) -> bool {
+        self.shapes.remove(shape)
+    }
+
     /// Number of nodes.
     #[expect(
         clippy::len_without_is_empty,
@@ -204,12 +227,15 @@ impl Network {
     /// Bytes that wait for the capacity of the link.
     pub fn backlog_bytes(&self, now: Time, from: usize, to: usize) -> u64 {
         let link = self.links.get(&key(from, to));
-        link.map_or(0, |link| link.backlog_bytes(now, &self.conditions))
+        link.map_or(0, |link| {
+            link.backlog_bytes(now, &self.conditions_of(from, to))
+        })
     }
 
-    /// One-way delay without jitter.
+    /// One-way delay without jitter, with what a shape adds.
     pub fn one_way(&self, from: usize, to: usize) -> Duration {
-        self.topology.one_way(from, to)
+        let shape = self.shapes.between(from, to);
+        self.topology.one_way(from, to) + shape.map_or(Duration::ZERO, |shape| shape.delay)
     }
 
     /// Where the nodes are.
@@ -217,9 +243,15 @@ impl Network {
         &self.topology
     }
 
-    /// The conditions of all links.
+    /// The conditions of all links but those with a shape.
     pub const fn conditions(&self) -> &Conditions {
         &self.conditions
+    }
+
+    /// The conditions of one link.
+    pub fn conditions_of(&self, from: usize, to: usize) -> Conditions {
+        let shape = self.shapes.between(from, to);
+        shape.map_or(self.conditions, |shape| shape.conditions)
     }
 
     /// What became of all frames so far.
@@ -240,17 +272,37 @@ impl Network {
             self.links_max = LINKS_MAX.max(2 * self.links.len());
             self.generation += 1;
         }
-        let (seed, generation) = (self.seed, self.generation);
-        self.links.entry(key).or_insert_with(|| {
-            let pair = u64::from(key.0) << 32 | u64::from(key.1);
-            State::new(seed.derive("generation", generation).derive("link", pair))
-        })
+        let (network, generation) = (self.key, self.generation);
+        self.links
+            .entry(key)
+            .or_insert_with(|| State::new(Draws::new(network ^ mix(generation), key).word()))
     }
 }
 
-fn key(from: usize, to: usize) -> (u32, u32) {
+/// Both ends of a link in one word.
+fn key(from: usize, to: usize) -> u64 {
     let index = |node: usize| u32::try_from(node).expect("a topology is far below 2^32 nodes");
-    (index(from), index(to))
+    u64::from(index(from)) << 32 | u64::from(index(to))
+}
+
+/// Spreads a key over the table; keys are our own, so nobody can choose them to collide.
+#[derive(Clone, Copy, Debug, Default)]
+struct PairHasher(u64);
+
+impl Hasher for PairHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = mix(self.0 ^ word);
+    }
 }
 
 #[cfg(test)]

@@ -10,13 +10,13 @@ use opus_model::{
 };
 use thiserror::Error;
 
-use crate::transit_stub::TransitStub;
+use crate::{regions::Regions, transit_stub::TransitStub};
 
 /// Nodes `0..n` and the round-trip time of each pair.
 #[derive(Clone, Debug)]
 pub struct Topology {
     delays: Delays,
-    /// The router that each node stands at; none for a matrix.
+    /// The router that each node stands at; none for a matrix and for regions.
     members: Option<Vec<usize>>,
 }
 
@@ -26,6 +26,8 @@ enum Delays {
     Matrix(Matrix),
     /// By pair of routers, computed when asked; memory grows with the routers only.
     TransitStub(TransitStub),
+    /// By places, computed when asked; memory grows with the nodes only.
+    Regions(Regions),
 }
 
 /// Members cannot be drawn as asked. Nothing is kept.
@@ -53,6 +55,15 @@ impl From<Matrix> for Topology {
     fn from(matrix: Matrix) -> Self {
         Self {
             delays: Delays::Matrix(matrix),
+            members: None,
+        }
+    }
+}
+
+impl From<Regions> for Topology {
+    fn from(regions: Regions) -> Self {
+        Self {
+            delays: Delays::Regions(regions),
             members: None,
         }
     }
@@ -99,11 +110,20 @@ impl Topology {
     pub fn len(&self) -> usize {
         match &self.delays {
             Delays::Matrix(matrix) => matrix.len(),
+            Delays::Regions(regions) => regions.len(),
             Delays::TransitStub(_) => self.routers().map_or(0, <[usize]>::len),
         }
     }
 
-    /// The router that each node stands at, by node; none for a matrix.
+    /// Where the nodes are, if they were drawn in regions.
+    pub const fn regions(&self) -> Option<&Regions> {
+        match &self.delays {
+            Delays::Regions(regions) => Some(regions),
+            Delays::Matrix(_) | Delays::TransitStub(_) => None,
+        }
+    }
+
+    /// The router that each node stands at, by node; none for a matrix and for regions.
     pub fn routers(&self) -> Option<&[usize]> {
         self.members.as_deref()
     }
@@ -112,6 +132,7 @@ impl Topology {
     pub fn rtt_us(&self, u: usize, v: usize) -> u64 {
         match &self.delays {
             Delays::Matrix(matrix) => micros(matrix.rtt_ms(u, v)),
+            Delays::Regions(regions) => 2 * u64::from(regions.one_way_us(u, v)),
             Delays::TransitStub(network) => {
                 let members = self.members.as_deref().unwrap_or_default();
                 u64::from(network.rtt_us(members[u], members[v]))
@@ -135,7 +156,7 @@ impl Topology {
     pub fn to_matrix(&self) -> Result<Matrix, MatrixError> {
         match &self.delays {
             Delays::Matrix(matrix) => Ok(matrix.clone()),
-            Delays::TransitStub(_) => {
+            Delays::TransitStub(_) | Delays::Regions(_) => {
                 Matrix::from_fn(self.len(), |u, v| self.rtt_us(u, v) as f64 / 1e3)
             }
         }
@@ -189,7 +210,7 @@ fn micros(rtt_ms: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transit_stub::Parameters;
+    use crate::{regions::RegionParameters, transit_stub::Parameters};
 
     #[test]
     fn both_ways_together_are_the_round_trip() {
@@ -250,12 +271,17 @@ mod tests {
     #[test]
     fn the_matrix_of_a_generated_topology_says_the_same() {
         let network = TransitStub::new(&Parameters::default(), Seed::new(3)).unwrap();
-        let topology = Topology::of_transit_stub(network, 50, Seed::new(3)).unwrap();
-        assert_eq!(topology.len(), 50);
-        let copy = Topology::from(topology.to_matrix().unwrap());
-        for (u, v) in (0..50).flat_map(|u| (0..50).map(move |v| (u, v))) {
-            assert_eq!(copy.rtt_us(u, v), topology.rtt_us(u, v));
-            assert_eq!(copy.one_way(u, v), topology.one_way(u, v));
+        let regions = Regions::new(&RegionParameters::default(), 50, Seed::new(3)).unwrap();
+        for topology in [
+            Topology::of_transit_stub(network, 50, Seed::new(3)).unwrap(),
+            Topology::from(regions),
+        ] {
+            assert_eq!(topology.len(), 50);
+            let copy = Topology::from(topology.to_matrix().unwrap());
+            for (u, v) in (0..50).flat_map(|u| (0..50).map(move |v| (u, v))) {
+                assert_eq!(copy.rtt_us(u, v), topology.rtt_us(u, v));
+                assert_eq!(copy.one_way(u, v), topology.one_way(u, v));
+            }
         }
     }
 }

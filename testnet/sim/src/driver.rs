@@ -1,30 +1,46 @@
 //! The discrete-event driver: hosts, their connections and the network, in virtual time.
 //!
-//! A heap of (time, sequence, happening). One happening is one input of one host; all that the
-//! host answers is drained before the next. Equal times go by sequence, so equal seeds give equal
-//! runs. Programs live outside: they call [`Driver::command`], and take [`Driver::poll_event`]
-//! after each [`Driver::step`], both in virtual time.
+//! A queue of happenings by time. One happening is one input of one host; all that the host answers
+//! is drained before the next. Equal times go in the order in which they were scheduled, so equal
+//! seeds give equal runs. Programs live outside: they call [`Driver::command`], and take
+//! [`Driver::poll_event`] after each [`Driver::step`], both in virtual time.
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
-    time::Duration,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt::Write as _,
 };
 
-use bytes::Bytes;
-use opus_core::{Input, NodeId, Output, Time};
+use opus_core::{NodeId, Time};
 use opus_net::Network;
 
+pub mod account;
+mod clock;
 mod connections;
+mod drain;
 mod faults;
+mod happening;
+mod links;
+mod parcels;
 mod settings;
+mod stall;
 mod traffic;
 
-pub use self::settings::{Counts, Defect, Options, Tallies, Transport};
-use self::{connections::Link, traffic::Held};
+pub use self::{
+    account::{Snapshot, Traffic, Usage},
+    clock::SKEW_PPM_MAX,
+    settings::{Counts, Defect, Options, Tallies, Transport},
+    stall::{STALLED_MAX, Wake},
+};
+use self::{
+    happening::{Happening, Node},
+    parcels::Parcels,
+    stall::Stalls,
+    traffic::Held,
+};
 use crate::{
     host::Host,
-    trace::{Detail, Kind, Record, Trace},
+    queue::Queue,
+    trace::{Kind, Trace},
 };
 
 /// Defects kept. Overflow: the first ones stay.
@@ -35,156 +51,47 @@ const DEFECTS_MAX: usize = 64;
 pub struct Driver<H: Host> {
     options: Options,
     now: Time,
-    sequence: u64,
-    heap: BinaryHeap<Reverse<Entry<H::Message>>>,
+    queue: Queue<Happening>,
     network: Network,
     nodes: Vec<Node<H>>,
+    parcels: Parcels<H::Message>,
     /// (dialler, dialled) of dials under way.
     dialling: BTreeSet<(usize, usize)>,
     /// What waits for the end of a cut, by (from, to), in order.
-    held: BTreeMap<(usize, usize), Held<H::Message>>,
-    /// Connected pairs over which a cut stands, and since when.
+    held: BTreeMap<(usize, usize), Held>,
+    /// Connected pairs over which a cut or a pause stands, and since when.
     silent_since: BTreeMap<(usize, usize), Time>,
-    connections: u64,
+    stalls: Stalls<H::Command>,
+    connections: u32,
     events: VecDeque<(usize, H::Event)>,
     /// The trace so far.
     pub trace: Trace,
     counts: Counts,
     defects: Vec<Defect>,
-}
-
-#[derive(Debug)]
-struct Node<H> {
-    host: Option<H>,
-    /// The next timeout in the heap that counts.
-    armed: Option<Time>,
-    links: BTreeMap<usize, Link>,
-    /// Peers that the host dialled and did not release.
-    wanted: BTreeSet<usize>,
-    /// Bootstrap contacts that the node itself keeps connected.
-    kept: BTreeSet<usize>,
-    /// Sends nothing when killed: the machine lost its power, not only its process.
-    silent: bool,
-    tallies: Tallies,
-    /// When each peer was last pinged; bounded by the nodes.
-    pinged: BTreeMap<usize, Time>,
-}
-
-#[derive(Debug)]
-struct Entry<M> {
-    at: Time,
-    sequence: u64,
-    what: Happening<M>,
-}
-
-#[derive(Debug)]
-enum Happening<M> {
-    Timeout {
-        node: usize,
-    },
-    Arrival {
-        from: usize,
-        to: usize,
-        connection: u64,
-        packet: Box<Packet<M>>,
-    },
-    /// The answer to a dial, or its timeout.
-    Dialled {
-        from: usize,
-        to: usize,
-        incarnations: (u32, u32),
-    },
-    /// A dial whose failure is certain already.
-    DialFailed {
-        from: usize,
-        to: usize,
-        incarnation: u32,
-    },
-    /// `node` notices that the connection is gone.
-    Closed {
-        node: usize,
-        peer: usize,
-        connection: u64,
-    },
-    /// Nothing passed for a while, if the cut still stands.
-    Silence {
-        one: usize,
-        other: usize,
-        connection: u64,
-    },
-    /// Nobody wanted the connection for a while, if that is still so.
-    Idle {
-        one: usize,
-        other: usize,
-        connection: u64,
-    },
-    Redial {
-        from: usize,
-        to: usize,
-        incarnation: u32,
-    },
-    /// The link's capacity is free again.
-    Writable {
-        from: usize,
-        to: usize,
-        connection: u64,
-    },
-}
-
-#[derive(Clone, Debug)]
-enum Packet<M> {
-    Message { message: M, bytes: Bytes },
-    Frames(Bytes),
-}
-
-impl<M> PartialEq for Entry<M> {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.sequence) == (other.at, other.sequence)
-    }
-}
-
-impl<M> Eq for Entry<M> {}
-
-impl<M> PartialOrd for Entry<M> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<M> Ord for Entry<M> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
+    /// Memory for the words of a command.
+    words: String,
 }
 
 impl<H: Host> Driver<H> {
     /// All nodes of `network`, none of them running yet.
     pub fn new(network: Network, options: Options) -> Self {
-        let nodes = (0..network.len()).map(|_| Node {
-            host: None,
-            armed: None,
-            links: BTreeMap::new(),
-            wanted: BTreeSet::new(),
-            kept: BTreeSet::new(),
-            silent: false,
-            tallies: Tallies::default(),
-            pinged: BTreeMap::new(),
-        });
         Self {
-            nodes: nodes.collect(),
-            trace: Trace::new(network.len(), options.record),
+            nodes: (0..network.len()).map(|_| Node::new()).collect(),
+            trace: Trace::new(network.len(), options.recent, options.record),
             options,
             now: Time::ZERO,
-            sequence: 0,
-            heap: BinaryHeap::new(),
+            queue: Queue::new(),
             network,
+            parcels: Parcels::new(),
             dialling: BTreeSet::new(),
             held: BTreeMap::new(),
             silent_since: BTreeMap::new(),
+            stalls: Stalls::default(),
             connections: 0,
             events: VecDeque::new(),
             counts: Counts::default(),
             defects: Vec::new(),
+            words: String::new(),
         }
     }
 
@@ -193,7 +100,7 @@ impl<H: Host> Driver<H> {
         assert!(self.nodes[node].host.is_none(), "node {node} runs already");
         assert!(self.network.is_up(node), "node {node} is down; restart it");
         self.nodes[node].host = Some(host);
-        self.note(node, Kind::Started, None, &[], Detail::None);
+        self.note(node, Kind::Started, None, &[]);
         self.settle(node);
         for peer in self.nodes[node].kept.clone() {
             self.dial(node, peer);
@@ -207,43 +114,41 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Gives a running host a command, now. False if it does not run.
+    /// Gives a running host a command, now; a stalled one takes it when it goes on. False if it
+    /// does not run, or is stalled and has no room.
     pub fn command(&mut self, node: usize, command: H::Command) -> bool {
         if !self.is_running(node) {
             return false;
         }
-        let text = format!("{command:?}");
-        self.note(
-            node,
-            Kind::Command,
-            None,
-            text.as_bytes(),
-            Detail::Text(text.clone()),
-        );
-        self.input(node, Input::Command(command));
+        if self.nodes[node].stalled {
+            return self.put_off_command(node, command);
+        }
+        let mut words = std::mem::take(&mut self.words);
+        words.clear();
+        write!(words, "{command:?}").expect("writing into a string cannot fail");
+        self.note(node, Kind::Command, None, words.as_bytes());
+        self.words = words;
+        self.input(node, opus_core::Input::Command(command));
         true
     }
 
-    /// Changes a running host by other calls than [`Host`]'s; what it answers is drained.
+    /// Changes a running host by other calls than [`Host`]'s, with its own time; what it answers is
+    /// drained, of a stalled one when it goes on.
     pub fn mutate<T>(&mut self, node: usize, act: impl FnOnce(&mut H, Time) -> T) -> Option<T> {
-        let result = act(self.nodes[node].host.as_mut()?, self.now);
+        let now = self.local_time(node);
+        let result = act(self.nodes[node].host.as_mut()?, now);
         self.settle(node);
         Some(result)
     }
 
     /// Lets the next thing happen, if it is not after `until`. False: the time is `until`.
     pub fn step(&mut self, until: Time) -> bool {
-        let due = self
-            .heap
-            .peek()
-            .is_some_and(|Reverse(entry)| entry.at <= until);
-        let Some(Reverse(entry)) = due.then(|| self.heap.pop()).flatten() else {
+        let Some((at, what)) = self.queue.pop(until) else {
             self.now = self.now.max(until);
             return false;
         };
-        assert!(entry.at >= self.now, "time went backwards");
-        self.now = entry.at;
-        self.happen(entry.what);
+        self.now = at;
+        self.happen(what);
         true
     }
 
@@ -265,6 +170,12 @@ impl<H: Host> Driver<H> {
     /// The host of a node that runs.
     pub fn host(&self, node: usize) -> Option<&H> {
         self.nodes[node].host.as_ref()
+    }
+
+    /// All nodes that run, rising, with their hosts: for what looks at each of them every second.
+    pub fn hosts(&self) -> impl Iterator<Item = (usize, &H)> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter_map(|(node, state)| Some((node, state.host.as_ref()?)))
     }
 
     /// Whether a host runs at `node`.
@@ -291,6 +202,29 @@ impl<H: Host> Driver<H> {
         self.nodes[node].tallies
     }
 
+    /// The bytes that `node` sent and received so far, over all its lives.
+    pub fn traffic_of(&self, node: usize) -> Traffic {
+        self.nodes[node].traffic
+    }
+
+    /// The bytes of all nodes so far; the difference of two is what passed between them.
+    pub fn traffic(&self) -> Snapshot {
+        Snapshot {
+            at: self.now,
+            nodes: self.nodes.iter().map(|node| node.traffic).collect(),
+        }
+    }
+
+    /// When the next thing happens, if anything will.
+    pub fn next_at(&self) -> Option<Time> {
+        self.queue.first_at()
+    }
+
+    /// Happenings that are due at some time: timers, messages under way, dials.
+    pub const fn pending(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Counts over all nodes.
     pub const fn counts(&self) -> Counts {
         self.counts
@@ -301,177 +235,64 @@ impl<H: Host> Driver<H> {
         &self.defects
     }
 
-    fn happen(&mut self, what: Happening<H::Message>) {
+    fn happen(&mut self, what: Happening) {
+        if let Some(node) = self.stalled_for(&what) {
+            self.put_off(node, what);
+            return;
+        }
         match what {
-            Happening::Timeout { node } => self.on_timeout(node),
+            Happening::Timeout { node } => self.on_timeout(node.get()),
             Happening::Arrival {
                 from,
                 to,
                 connection,
-                packet,
-            } => {
-                self.on_arrival(from, to, connection, *packet);
-            }
+                parcel,
+            } => self.on_arrival(from.get(), to.get(), connection, parcel),
             Happening::Dialled {
                 from,
                 to,
                 incarnations,
-            } => {
-                self.on_dialled(from, to, incarnations);
-            }
+            } => self.on_dialled(from.get(), to.get(), incarnations),
             Happening::DialFailed {
                 from,
                 to,
                 incarnation,
             } => {
-                if self.network.incarnation(from) == incarnation {
-                    self.dial_failed(from, to);
+                if self.network.incarnation(from.get()) == incarnation {
+                    self.dial_failed(from.get(), to.get());
                 }
             }
             Happening::Closed {
                 node,
                 peer,
                 connection,
-            } => {
-                self.disconnected(node, peer, connection);
-            }
+            } => self.disconnected(node.get(), peer.get(), connection),
             Happening::Silence {
                 one,
                 other,
                 connection,
-            } => {
-                self.on_silence(one, other, connection);
-            }
+            } => self.on_silence(one, other, connection),
             Happening::Idle {
                 one,
                 other,
                 connection,
-            } => self.on_idle(one, other, connection),
+            } => self.on_idle(one.get(), other.get(), connection),
             Happening::Redial {
                 from,
                 to,
                 incarnation,
-            } => {
-                let same = self.network.incarnation(from) == incarnation;
-                if same && self.is_running(from) && self.nodes[from].kept.contains(&to) {
-                    self.dial(from, to);
-                }
-            }
+            } => self.on_redial(from.get(), to.get(), incarnation),
             Happening::Writable {
                 from,
                 to,
                 connection,
-            } => {
-                if let Some(link) = self.link_mut(from, to, connection) {
-                    link.blocked = false;
-                    self.pump(from, to);
-                    self.settle(from);
-                }
-            }
+            } => self.on_writable(from.get(), to.get(), connection),
+            Happening::Resume { node, pause } => self.on_resume(node.get(), pause),
         }
     }
 
-    fn on_timeout(&mut self, node: usize) {
-        if self.nodes[node].armed != Some(self.now) {
-            return;
-        }
-        self.nodes[node].armed = None;
-        let Some(host) = &self.nodes[node].host else {
-            return;
-        };
-        let due = host
-            .poll_timeout()
-            .filter(|deadline| deadline.at <= self.now);
-        if let Some(deadline) = due {
-            let reason = deadline.reason;
-            self.note(
-                node,
-                Kind::Timeout,
-                None,
-                reason.as_bytes(),
-                Detail::Reason(reason),
-            );
-            let now = self.now;
-            if let Some(host) = &mut self.nodes[node].host {
-                host.handle_timeout(now);
-                if host.poll_timeout().is_some_and(|next| next.at <= now) {
-                    let sentence = "after a due timeout the next one lies later";
-                    self.defect(node, sentence, format!("{reason} is due again"));
-                }
-            }
-        }
-        self.settle(node);
-    }
-
-    fn input(&mut self, node: usize, input: Input<H::Command, H::Message>) {
-        let now = self.now;
-        if let Some(host) = &mut self.nodes[node].host {
-            host.handle(now, input);
-        }
-        self.settle(node);
-    }
-
-    /// Drains a host after a mutation and arms its timer.
-    fn settle(&mut self, node: usize) {
-        while let Some(output) = self.host_mut(node).and_then(Host::poll_output) {
-            match output {
-                Output::Send {
-                    to,
-                    message,
-                    lane: _,
-                } => {
-                    if let Some(to) = self.index_of(to) {
-                        self.post(node, to, message);
-                    }
-                }
-                Output::Dial(peer) => self.on_dial(node, peer),
-                Output::Release(peer) => self.on_release(node, peer),
-                Output::Penalise(peer, offence) => {
-                    self.counts.penalties += 1;
-                    let text = format!("penalises {peer:?} for {offence:?}");
-                    self.remark(node, text);
-                }
-                Output::Event(event) => {
-                    if let Some(text) = H::note(&event) {
-                        self.remark(node, text);
-                    }
-                    self.events.push_back((node, event));
-                }
-            }
-        }
-        while let Some(peer) = self.host_mut(node).and_then(Host::poll_wake) {
-            if let Some(peer) = self.index_of(peer) {
-                self.pump(node, peer);
-            }
-        }
-        self.arm(node);
-    }
-
-    fn arm(&mut self, node: usize) {
-        let Some(deadline) = self.nodes[node].host.as_ref().and_then(Host::poll_timeout) else {
-            self.nodes[node].armed = None;
-            return;
-        };
-        // A deadline in the past fires at the next microsecond, so that a defect cannot spin.
-        let at = if deadline.at > self.now {
-            deadline.at
-        } else {
-            self.now + Duration::from_micros(1)
-        };
-        if self.nodes[node].armed != Some(at) {
-            self.nodes[node].armed = Some(at);
-            self.schedule(at, Happening::Timeout { node });
-        }
-    }
-
-    fn schedule(&mut self, at: Time, what: Happening<H::Message>) {
-        let sequence = self.sequence;
-        self.sequence += 1;
-        self.heap.push(Reverse(Entry { at, sequence, what }));
-    }
-
-    fn host_mut(&mut self, node: usize) -> Option<&mut H> {
-        self.nodes[node].host.as_mut()
+    fn schedule(&mut self, at: Time, what: Happening) {
+        self.queue.push(at, what);
     }
 
     fn index_of(&self, id: NodeId) -> Option<usize> {
@@ -479,26 +300,9 @@ impl<H: Host> Driver<H> {
         (index < self.nodes.len() && id == id_of(index)).then_some(index)
     }
 
-    fn note(&mut self, node: usize, kind: Kind, peer: Option<usize>, bytes: &[u8], detail: Detail) {
+    fn note(&mut self, node: usize, kind: Kind, peer: Option<usize>, bytes: &[u8]) {
         let peer = peer.and_then(|peer| u32::try_from(peer).ok());
-        let record = Record {
-            at: self.now,
-            kind,
-            peer,
-            detail,
-        };
-        self.trace.note(node, bytes, record);
-    }
-
-    fn remark(&mut self, node: usize, text: String) {
-        let detail = Detail::Text(text);
-        let record = Record {
-            at: self.now,
-            kind: Kind::Told,
-            peer: None,
-            detail,
-        };
-        self.trace.remark(node, record);
+        self.trace.note(self.now, node, kind, peer, bytes);
     }
 
     fn defect(&mut self, node: usize, sentence: &'static str, got: String) {

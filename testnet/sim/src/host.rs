@@ -35,6 +35,10 @@ pub trait Host: fmt::Debug {
 
     /// The message as it stands on the wire.
     fn encode(message: &Self::Message) -> Vec<u8>;
+    /// Appends the same to `out`; worth writing where messages are many.
+    fn encode_into(message: &Self::Message, out: &mut Vec<u8>) {
+        out.extend_from_slice(&Self::encode(message));
+    }
     /// Reads and checks a message. Errors: [`Malformed`].
     fn decode(bytes: &[u8]) -> Result<Self::Message, Malformed>;
     /// As what the message is counted.

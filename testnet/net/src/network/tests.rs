@@ -3,7 +3,7 @@
 use opus_model::Matrix;
 
 use super::*;
-use crate::{conditions::Loss, fault::CUTS_MAX};
+use crate::{conditions::Loss, fault::CUTS_MAX, shape::SHAPES_MAX};
 
 fn network(nodes: usize, conditions: Conditions) -> Network {
     let matrix = Matrix::from_fn(nodes, |u, v| (10 * (u + v)) as f64).unwrap();
@@ -219,4 +219,87 @@ fn a_stream_keeps_its_order_when_conditions_change() {
         network.send_in_order(Time::from_secs(1), 0, 1, 1),
         Fate::Deliver(first)
     );
+}
+
+#[test]
+fn a_shaped_link_has_its_own_conditions_and_delay_and_others_do_not() {
+    let mut network = network(4, Conditions::default());
+    let all_lost = Conditions {
+        loss: Loss::Bernoulli { rate: 1.0 },
+        ..Conditions::default()
+    };
+    let shape = Shape {
+        conditions: all_lost,
+        ..Shape::default()
+    };
+    let lossy = network.shape(&[0], &[1, 2], shape).unwrap();
+    assert_eq!(network.send(Time::ZERO, 0, 1, 1), Fate::Lost);
+    for (from, to) in [(1, 0), (0, 3), (2, 1)] {
+        assert!(open(&mut network, from, to), "{from} to {to}");
+    }
+    // A newer one covers it; it goes both ways.
+    let far = Shape {
+        delay: Duration::from_millis(100),
+        both_ways: true,
+        ..Shape::default()
+    };
+    let far = network.shape(&[0], &[1], far).unwrap();
+    for (from, to) in [(0, 1), (1, 0)] {
+        let arrives = Time::from_millis(105);
+        assert_eq!(
+            network.send(Time::ZERO, from, to, 1),
+            Fate::Deliver(arrives)
+        );
+    }
+    assert!(network.unshape(far) && !network.unshape(far));
+    assert_eq!(network.send(Time::ZERO, 0, 1, 1), Fate::Lost);
+    assert!(network.unshape(lossy));
+    assert!(open(&mut network, 0, 1));
+}
+
+#[test]
+fn one_narrow_link_queues_alone() {
+    let mut network = network(3, Conditions::default());
+    let shape = Shape {
+        conditions: Conditions {
+            bytes_per_s: Some(1_000),
+            queue_bytes: 1_500,
+            ..Conditions::default()
+        },
+        ..Shape::default()
+    };
+    network.shape(&[0], &[1], shape).unwrap();
+    let fates = [1_000; 3].map(|bytes| network.send(Time::ZERO, 0, 1, bytes));
+    // 5 ms of way after one second of sending; the second would wait behind 1,000 bytes.
+    assert_eq!(fates[0], Fate::Deliver(Time::from_millis(1_005)));
+    assert_eq!(fates[1..], [Fate::Lost, Fate::Lost]);
+    assert_eq!(network.backlog_bytes(Time::ZERO, 0, 1), 1_000);
+    assert_eq!(network.backlog_bytes(Time::ZERO, 1, 0), 0);
+    let arrives = Time::from_millis(10);
+    assert_eq!(
+        network.send(Time::ZERO, 0, 2, 1_000),
+        Fate::Deliver(arrives)
+    );
+}
+
+#[test]
+fn bad_shapes_are_refused() {
+    let mut network = network(3, Conditions::default());
+    let unknown = FaultError::NoSuchNode { node: 3, nodes: 3 };
+    let refused = network.shape(&[0], &[3], Shape::default());
+    assert_eq!(refused, Err(ShapeError::Nodes(unknown)));
+    let shape = Shape {
+        conditions: Conditions {
+            jitter: -1.0,
+            ..Conditions::default()
+        },
+        ..Shape::default()
+    };
+    let refused = network.shape(&[0], &[1], shape);
+    assert!(matches!(refused, Err(ShapeError::Conditions(_))));
+    for _ in 0..SHAPES_MAX {
+        network.shape(&[0], &[1], Shape::default()).unwrap();
+    }
+    let refused = network.shape(&[0], &[1], Shape::default());
+    assert_eq!(refused, Err(ShapeError::TooMany));
 }

@@ -4,42 +4,32 @@
 //! that closes, or whose peer is killed, is told at once or one way later. Each connection has a
 //! number; what is under way on a connection that was replaced or closed is dropped.
 
-use opus_core::{Input, NodeId, Time};
+use opus_core::{Input, NodeId};
 use opus_net::Fate;
 
-use super::{Driver, Happening, Host};
-use crate::{
-    driver::id_of,
-    trace::{Detail, Kind},
+use super::{
+    Driver, Host,
+    happening::{Happening, Index},
+    links::Link,
 };
-
-/// One end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Link {
-    /// Equal at both ends, once both know of it.
-    pub(super) connection: u64,
-    /// Frames wait for the capacity of the link or for the end of a cut.
-    pub(super) blocked: bool,
-    /// Since when this end does not want it.
-    idle_since: Option<Time>,
-}
+use crate::{driver::id_of, trace::Kind};
 
 impl<H: Host> Driver<H> {
     /// Whether `node` takes `peer` for connected.
     pub fn is_connected(&self, node: usize, peer: usize) -> bool {
-        self.nodes[node].links.contains_key(&peer)
+        self.nodes[node].links.get(peer).is_some()
     }
 
     /// Peers that `node` takes for connected, rising.
     pub fn peers_of(&self, node: usize) -> impl Iterator<Item = usize> {
-        self.nodes[node].links.keys().copied()
+        self.nodes[node].links.peers()
     }
 
     pub(super) fn on_dial(&mut self, node: usize, peer: NodeId) {
         match self.index_of(peer).filter(|&peer| peer != node) {
             Some(peer) => {
                 self.nodes[node].wanted.insert(peer);
-                if let Some(link) = self.nodes[node].links.get_mut(&peer) {
+                if let Some(link) = self.nodes[node].links.get_mut(peer) {
                     link.idle_since = None;
                 } else {
                     self.dial(node, peer);
@@ -63,15 +53,17 @@ impl<H: Host> Driver<H> {
             return;
         }
         let now = self.now;
-        if let Some(link) = self.nodes[node].links.get_mut(&peer) {
-            let connection = link.connection;
-            link.idle_since = Some(now);
+        let links = &mut self.nodes[node].links;
+        if let Some(connection) = links.connection(peer) {
+            if let Some(link) = links.get_mut(peer) {
+                link.idle_since = Some(now);
+            }
             let at = now + self.options.idle;
             self.schedule(
                 at,
                 Happening::Idle {
-                    one: node,
-                    other: peer,
+                    one: Index::of(node),
+                    other: Index::of(peer),
                     connection,
                 },
             );
@@ -96,8 +88,8 @@ impl<H: Host> Driver<H> {
             self.schedule(
                 self.now + round_trip,
                 Happening::Dialled {
-                    from,
-                    to,
+                    from: Index::of(from),
+                    to: Index::of(to),
                     incarnations,
                 },
             );
@@ -111,8 +103,8 @@ impl<H: Host> Driver<H> {
             self.schedule(
                 self.now + wait.max(round_trip),
                 Happening::DialFailed {
-                    from,
-                    to,
+                    from: Index::of(from),
+                    to: Index::of(to),
                     incarnation,
                 },
             );
@@ -138,41 +130,34 @@ impl<H: Host> Driver<H> {
             return;
         }
         self.dialling.remove(&(from, to));
-        let mutual = |one: &Link, other: &Link| one.connection == other.connection;
-        let (here, there) = (
-            self.nodes[from].links.get(&to),
-            self.nodes[to].links.get(&from),
-        );
-        if here
-            .zip(there)
-            .is_some_and(|(one, other)| mutual(one, other))
-        {
-            return;
+        for node in [from, to] {
+            self.nodes[node].traffic.dialled(true);
         }
-        self.connect(from, to);
+        let here = self.connection(from, to);
+        if here.is_none() || here != self.connection(to, from) {
+            self.connect(from, to);
+        }
     }
 
     fn connect(&mut self, one: usize, other: usize) {
-        self.connections += 1;
+        self.connections = self.connections.checked_add(1).expect("a run is too short");
         self.counts.connections += 1;
         let connection = self.connections;
         for (node, peer) in [(one, other), (other, one)] {
             // What is left of an earlier connection whose end has not been noticed yet.
-            if let Some(stale) = self.nodes[node].links.get(&peer) {
-                let stale = stale.connection;
+            if let Some(stale) = self.connection(node, peer) {
                 self.disconnected(node, peer, stale);
             }
         }
         for (node, peer) in [(one, other), (other, one)] {
             let link = Link {
-                connection,
                 blocked: false,
                 idle_since: None,
             };
-            self.nodes[node].links.insert(peer, link);
+            self.nodes[node].links.insert(peer, connection, link);
         }
         for (node, peer) in [(one, other), (other, one)] {
-            self.note(node, Kind::Connected, Some(peer), &[], Detail::None);
+            self.note(node, Kind::Connected, Some(peer), &[]);
             self.input(node, Input::Connected(id_of(peer)));
             self.rest(node, peer);
         }
@@ -180,13 +165,14 @@ impl<H: Host> Driver<H> {
 
     pub(super) fn dial_failed(&mut self, from: usize, to: usize) {
         self.dialling.remove(&(from, to));
+        self.nodes[from].traffic.dialled(false);
         if !self.is_running(from) || self.is_connected(from, to) {
             return;
         }
         self.counts.dials_failed += 1;
         self.redial_later(from, to);
         if self.nodes[from].wanted.contains(&to) {
-            self.note(from, Kind::DialFailed, Some(to), &[], Detail::None);
+            self.note(from, Kind::DialFailed, Some(to), &[]);
             self.input(from, Input::DialFailed(id_of(to)));
         }
     }
@@ -198,8 +184,8 @@ impl<H: Host> Driver<H> {
             self.schedule(
                 at,
                 Happening::Redial {
-                    from,
-                    to,
+                    from: Index::of(from),
+                    to: Index::of(to),
                     incarnation,
                 },
             );
@@ -207,33 +193,45 @@ impl<H: Host> Driver<H> {
     }
 
     /// `node` notices that this connection is gone, unless it knows already.
-    pub(super) fn disconnected(&mut self, node: usize, peer: usize, connection: u64) {
-        let known = self.nodes[node].links.get(&peer);
-        if known.is_none_or(|link| link.connection != connection) {
+    pub(super) fn disconnected(&mut self, node: usize, peer: usize, connection: u32) {
+        if self.connection(node, peer) != Some(connection) {
             return;
         }
-        self.nodes[node].links.remove(&peer);
-        self.held.remove(&(node, peer));
-        self.note(node, Kind::Disconnected, Some(peer), &[], Detail::None);
+        self.nodes[node].links.remove(peer);
+        self.drop_held(node, peer);
+        self.note(node, Kind::Disconnected, Some(peer), &[]);
         self.redial_later(node, peer);
         self.input(node, Input::Disconnected(id_of(peer)));
     }
 
-    pub(super) fn on_silence(&mut self, one: usize, other: usize, connection: u64) {
-        let since = self.silent_since.get(&(one, other));
+    pub(super) fn on_redial(&mut self, from: usize, to: usize, incarnation: u32) {
+        let same = self.network.incarnation(from) == incarnation;
+        if same && self.is_running(from) && self.nodes[from].kept.contains(&to) {
+            self.dial(from, to);
+        }
+    }
+
+    pub(super) fn on_silence(&mut self, one: Index, other: Index, connection: u32) {
+        let pair = (one.get(), other.get());
+        let since = self.silent_since.get(&pair);
         if since.is_none_or(|&since| self.now.since(since) < self.options.silence) {
             return;
         }
-        self.silent_since.remove(&(one, other));
-        self.disconnected(one, other, connection);
-        self.disconnected(other, one, connection);
+        self.silent_since.remove(&pair);
+        for (node, peer) in [(one, other), (other, one)] {
+            self.happen(Happening::Closed {
+                node,
+                peer,
+                connection,
+            });
+        }
     }
 
-    pub(super) fn on_idle(&mut self, one: usize, other: usize, connection: u64) {
+    pub(super) fn on_idle(&mut self, one: usize, other: usize, connection: u32) {
         let due = |node: usize, peer: usize| {
-            let link = self.nodes[node].links.get(&peer);
-            link.filter(|link| link.connection == connection)
-                .and_then(|link| link.idle_since)
+            let known = self.connection(node, peer) == Some(connection);
+            let link = self.nodes[node].links.get(peer).filter(|_| known);
+            link.and_then(|link| link.idle_since)
                 .is_some_and(|since| self.now.since(since) >= self.options.idle)
         };
         if !(due(one, other) && due(other, one)) {
@@ -250,23 +248,21 @@ impl<H: Host> Driver<H> {
         self.schedule(
             at,
             Happening::Closed {
-                node: other,
-                peer: one,
+                node: Index::of(other),
+                peer: Index::of(one),
                 connection,
             },
         );
     }
 
-    pub(super) fn link_mut(&mut self, node: usize, peer: usize, n: u64) -> Option<&mut Link> {
-        let link = self.nodes[node].links.get_mut(&peer)?;
-        (link.connection == n).then_some(link)
+    pub(super) fn link_mut(&mut self, node: usize, peer: usize, n: u32) -> Option<&mut Link> {
+        let known = self.connection(node, peer) == Some(n);
+        let links = &mut self.nodes[node].links;
+        known.then(|| links.get_mut(peer)).flatten()
     }
 
-    pub(super) fn connection(&self, node: usize, peer: usize) -> Option<u64> {
-        self.nodes[node]
-            .links
-            .get(&peer)
-            .map(|link| link.connection)
+    pub(super) fn connection(&self, node: usize, peer: usize) -> Option<u32> {
+        self.nodes[node].links.connection(peer)
     }
 }
 

@@ -1,10 +1,18 @@
-//! Faults: killed nodes, restarts, cuts and their repair.
+//! Faults: killed nodes, restarts, cuts and their repair, bad links, clocks that are off.
+
+use std::time::Duration;
 
 use opus_core::Time;
-use opus_net::{BadConditions, Conditions, CutId, Effect, Fate, FaultError};
+use opus_net::{
+    BadConditions, Conditions, CutId, Effect, Fate, FaultError, Shape, ShapeError, ShapeId,
+};
 
-use super::{Driver, Happening, Host, connections::CLOSE_BYTES};
-use crate::trace::{Detail, Kind};
+use super::{
+    Driver, Host,
+    connections::CLOSE_BYTES,
+    happening::{Happening, Index},
+};
+use crate::trace::Kind;
 
 impl<H: Host> Driver<H> {
     /// Kills the host of `node`. Its peers are told by its machine one way later; or, if `silent`,
@@ -13,20 +21,20 @@ impl<H: Host> Driver<H> {
         if self.nodes[node].host.take().is_none() {
             return false;
         }
-        self.note(node, Kind::Crashed, None, &[], Detail::None);
+        self.note(node, Kind::Crashed, None, &[]);
+        self.end_stall(node);
         self.nodes[node].armed = None;
         self.nodes[node].wanted.clear();
         self.nodes[node].silent = silent;
         self.dialling.retain(|&(from, _)| from != node);
-        for (peer, link) in std::mem::take(&mut self.nodes[node].links) {
-            self.held.remove(&(node, peer));
+        for (peer, connection, _) in std::mem::take(&mut self.nodes[node].links).iter() {
+            self.drop_held(node, peer);
             let at = self.noticed_at(node, peer, silent);
-            let connection = link.connection;
             self.schedule(
                 at,
                 Happening::Closed {
-                    node: peer,
-                    peer: node,
+                    node: Index::of(peer),
+                    peer: Index::of(node),
                     connection,
                 },
             );
@@ -83,6 +91,14 @@ impl<H: Host> Driver<H> {
         Ok(cut)
     }
 
+    /// Clogs both ways between `side` and all others: nothing is lost, also no datagram, but all
+    /// waits for the repair. Errors: [`FaultError`].
+    pub fn hold(&mut self, side: &[usize]) -> Result<CutId, FaultError> {
+        let cut = self.network.partition(side, Effect::Hold)?;
+        self.watch_silence();
+        Ok(cut)
+    }
+
     /// Ends all cuts.
     pub fn repair_all(&mut self) {
         self.network.repair_all();
@@ -101,6 +117,31 @@ impl<H: Host> Driver<H> {
         self.network.set_conditions(conditions)
     }
 
+    /// Gives the links from each of `from` to each of `to` conditions of their own.
+    /// Errors: [`ShapeError`].
+    pub fn shape(
+        &mut self,
+        from: &[usize],
+        to: &[usize],
+        shape: Shape,
+    ) -> Result<ShapeId, ShapeError> {
+        self.network.shape(from, to, shape)
+    }
+
+    /// Ends a shape. False if it is not in force.
+    pub fn unshape(&mut self, shape: ShapeId) -> bool {
+        self.network.unshape(shape)
+    }
+
+    /// From the present on the clock of a node reads `ahead` more and runs `ppm` parts per million
+    /// fast, or slow if negative; at most [`super::SKEW_PPM_MAX`] either way. What it reads never
+    /// decreases. A machine's clock: it outlives the node's process.
+    pub fn skew(&mut self, node: usize, ahead: Duration, ppm: i32) {
+        let now = self.now;
+        self.nodes[node].clock.set(now, ahead, ppm);
+        self.arm(node);
+    }
+
     /// Whether a cut stands between two nodes, in either direction.
     pub fn is_cut(&self, one: usize, other: usize) -> bool {
         let up = self.network.is_up(one) && self.network.is_up(other);
@@ -108,38 +149,49 @@ impl<H: Host> Driver<H> {
     }
 
     fn after_repair(&mut self) {
-        let silent_since = std::mem::take(&mut self.silent_since);
-        let still = |&(&(one, other), _): &(&(usize, usize), &Time)| self.is_cut(one, other);
-        self.silent_since = silent_since
-            .iter()
-            .filter(still)
-            .map(|(&pair, &since)| (pair, since))
-            .collect();
+        self.forget_silences();
         self.release_held();
+    }
+
+    /// Pairs over which neither a cut nor a pause stands any more are not silent.
+    pub(super) fn forget_silences(&mut self) {
+        let mut silent = std::mem::take(&mut self.silent_since);
+        silent.retain(|&(one, other), _| {
+            let stalled = self.nodes[one].stalled || self.nodes[other].stalled;
+            stalled || self.is_cut(one, other)
+        });
+        self.silent_since = silent;
     }
 
     /// Connections over a cut break when it has stood for the silence timeout.
     fn watch_silence(&mut self) {
-        let at = self.now + self.options.silence;
         for one in 0..self.nodes.len() {
-            let over: Vec<(usize, u64)> = self.nodes[one]
-                .links
-                .iter()
-                .map(|(&other, link)| (other, link.connection))
-                .filter(|&(other, _)| self.is_cut(one, other))
-                .collect();
-            for (other, connection) in over {
-                let now = self.now;
-                self.silent_since.entry((one, other)).or_insert(now);
-                self.schedule(
-                    at,
-                    Happening::Silence {
-                        one,
-                        other,
-                        connection,
-                    },
-                );
-            }
+            self.watch_silence_of(one, Self::is_cut);
+        }
+    }
+
+    /// The same for the connections of one node, as far as they are `silent`.
+    pub(super) fn watch_silence_of(
+        &mut self,
+        one: usize,
+        silent: impl Fn(&Self, usize, usize) -> bool,
+    ) {
+        let (now, at) = (self.now, self.now + self.options.silence);
+        let links = self.nodes[one].links.iter();
+        let over: Vec<(usize, u32)> = links
+            .map(|(other, connection, _)| (other, connection))
+            .filter(|&(other, _)| silent(self, one, other))
+            .collect();
+        for (other, connection) in over {
+            self.silent_since.entry((one, other)).or_insert(now);
+            self.schedule(
+                at,
+                Happening::Silence {
+                    one: Index::of(one),
+                    other: Index::of(other),
+                    connection,
+                },
+            );
         }
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use opus_core::Time;
 
+use crate::trace::RECENT_MAX;
+
 /// How messages travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
@@ -23,6 +25,9 @@ pub struct Options {
     pub encode: bool,
     /// Whether the whole trace is kept.
     pub record: bool,
+    /// The last events of each node that are kept for a failure, at most
+    /// [`crate::trace::RECENT_MAX`]; 0 saves some 2 kB a node.
+    pub recent: usize,
     /// A dial into a cut, or to a machine that is silent, fails after this.
     pub dial_timeout: Duration,
     /// A connection over which nothing passes breaks after this: QUIC's idle timeout in libp2p.
@@ -39,6 +44,7 @@ impl Default for Options {
             transport: Transport::Streams,
             encode: false,
             record: false,
+            recent: RECENT_MAX,
             dial_timeout: Duration::from_secs(10),
             silence: Duration::from_secs(10),
             idle: Duration::from_secs(60),
@@ -68,6 +74,9 @@ pub struct Counts {
     pub malformed: u64,
     /// Writes of frames that the receiver refused.
     pub refused: u64,
+    /// Commands and messages that a stalled node had no room for, and messages that a cut had none
+    /// for.
+    pub overflowed: u64,
 }
 
 /// What one node sent.

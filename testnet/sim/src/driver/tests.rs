@@ -1,12 +1,15 @@
 //! The driver alone, with a host that does what it is told and notes what it hears.
 
 use bytes::{Bytes, BytesMut};
-use opus_core::{Deadline, Lane, Malformed, Seed};
+use opus_core::{Deadline, Input, Lane, Malformed, Output, Seed};
 use opus_model::Matrix;
 use opus_net::{Conditions, Loss};
 
 use super::*;
 use crate::host::Tally;
+
+mod accounts;
+mod faults;
 
 /// Sends, dials and waits by command; frames in a queue; hears all.
 #[derive(Debug, Default)]

@@ -10,12 +10,13 @@ use bytes::{Buf, Bytes, BytesMut};
 use opus_core::{Input, NodeId};
 use opus_net::Fate;
 
-use super::{Driver, Happening, Host, Packet, Transport};
-use crate::{
-    driver::id_of,
-    host::Tally,
-    trace::{Detail, Kind},
+use super::{
+    Driver, Host, Transport,
+    account::wire_bytes,
+    happening::{Happening, Index},
+    parcels::{Content, Parcel, Ticket},
 };
+use crate::{driver::id_of, host::Tally, trace::Kind};
 
 /// Bytes asked of a host at a time, and what may wait for a link.
 const BUDGET: usize = 64 << 10;
@@ -30,7 +31,7 @@ const HELD_MAX: usize = 4_096;
 const PINGS_APART: Duration = Duration::from_secs(10);
 
 /// What waits for the end of a cut, in order.
-pub(super) type Held<M> = VecDeque<(u64, Packet<M>)>;
+pub(super) type Held = VecDeque<(u32, Ticket)>;
 
 impl<H: Host> Driver<H> {
     /// Sends a message if the peer is connected; drops it otherwise, as the contract says.
@@ -38,11 +39,19 @@ impl<H: Host> Driver<H> {
         let Some(connection) = self.connection(from, to) else {
             return;
         };
-        let bytes = Bytes::from(H::encode(&message));
+        let mut bytes = self.parcels.scratch();
+        H::encode_into(&message, &mut bytes);
         self.counts.messages += 1;
         self.counts.message_bytes += bytes.len() as u64;
+        self.nodes[from].traffic.message_sent(bytes.len());
         self.tally(from, to, H::tally(&message));
-        self.carry(from, to, connection, Packet::Message { message, bytes });
+        let content = if self.options.encode {
+            Content::Encoded
+        } else {
+            Content::Message(message)
+        };
+        let parcel = self.parcels.put(Parcel { bytes, content });
+        self.carry(from, to, connection, parcel);
     }
 
     fn tally(&mut self, from: usize, to: usize, tally: Tally) {
@@ -63,9 +72,10 @@ impl<H: Host> Driver<H> {
 
     /// Pulls frames of `from` for `to` while the link takes them.
     pub(super) fn pump(&mut self, from: usize, to: usize) {
-        while let Some(link) = self.nodes[from].links.get(&to) {
-            let connection = link.connection;
-            if link.blocked {
+        let now = self.local_time(from);
+        while let Some(connection) = self.connection(from, to) {
+            let link = self.nodes[from].links.get(to);
+            if link.is_some_and(|link| link.blocked) {
                 return;
             }
             let waiting = self.network.backlog_bytes(self.now, from, to);
@@ -73,7 +83,6 @@ impl<H: Host> Driver<H> {
                 self.block(from, to, connection, waiting);
                 return;
             }
-            let now = self.now;
             let Some(host) = &mut self.nodes[from].host else {
                 return;
             };
@@ -82,7 +91,12 @@ impl<H: Host> Driver<H> {
             if !out.is_empty() {
                 self.counts.writes += 1;
                 self.counts.frame_bytes += out.len() as u64;
-                self.carry(from, to, connection, Packet::Frames(out.freeze()));
+                self.nodes[from].traffic.frames_sent += wire_bytes(out.len());
+                let parcel = self.parcels.put(Parcel {
+                    bytes: Vec::new(),
+                    content: Content::Frames(out.freeze()),
+                });
+                self.carry(from, to, connection, parcel);
             }
             if !more {
                 return;
@@ -91,13 +105,13 @@ impl<H: Host> Driver<H> {
     }
 
     /// No more frames until the capacity is free; or until the cut is repaired, which pumps anew.
-    fn block(&mut self, from: usize, to: usize, connection: u64, waiting: u64) {
+    fn block(&mut self, from: usize, to: usize, connection: u32, waiting: u64) {
         if let Some(link) = self.link_mut(from, to, connection) {
             link.blocked = true;
         }
         if let Some(bytes_per_s) = self
             .network
-            .conditions()
+            .conditions_of(from, to)
             .bytes_per_s
             .filter(|_| waiting > 0)
         {
@@ -106,18 +120,19 @@ impl<H: Host> Driver<H> {
             self.schedule(
                 at,
                 Happening::Writable {
-                    from,
-                    to,
+                    from: Index::of(from),
+                    to: Index::of(to),
                     connection,
                 },
             );
         }
     }
 
-    fn carry(&mut self, from: usize, to: usize, connection: u64, packet: Packet<H::Message>) {
-        let (bytes, alone) = match &packet {
-            Packet::Message { bytes, .. } => (bytes.len(), true),
-            Packet::Frames(bytes) => (bytes.len(), false),
+    fn carry(&mut self, from: usize, to: usize, connection: u32, parcel: Ticket) {
+        let Parcel { bytes, content } = self.parcels.get(parcel);
+        let (bytes, alone) = match content {
+            Content::Message(_) | Content::Encoded => (bytes.len(), true),
+            Content::Frames(bytes) => (bytes.len(), false),
         };
         let bytes = bytes + OVERHEAD_BYTES;
         let datagram = alone && self.options.transport == Transport::Datagrams;
@@ -126,103 +141,103 @@ impl<H: Host> Driver<H> {
         } else {
             self.network.send_in_order(self.now, from, to, bytes)
         };
+        let arrival = |parcel| Happening::Arrival {
+            from: Index::of(from),
+            to: Index::of(to),
+            connection,
+            parcel,
+        };
         match fate {
-            Fate::Lost => {}
+            Fate::Lost => self.parcels.discard(parcel),
             Fate::Held => {
                 let held = self.held.entry((from, to)).or_default();
                 if held.len() < HELD_MAX {
-                    held.push_back((connection, packet));
+                    held.push_back((connection, parcel));
+                } else {
+                    self.counts.overflowed += 1;
+                    self.parcels.discard(parcel);
                 }
             }
-            Fate::Deliver(at) => {
-                let packet = Box::new(packet);
-                self.schedule(
-                    at,
-                    Happening::Arrival {
-                        from,
-                        to,
-                        connection,
-                        packet,
-                    },
-                );
-            }
+            Fate::Deliver(at) => self.schedule(at, arrival(parcel)),
             Fate::Twice(first, second) => {
-                for (at, packet) in [(first, packet.clone()), (second, packet)] {
-                    let packet = Box::new(packet);
-                    self.schedule(
-                        at,
-                        Happening::Arrival {
-                            from,
-                            to,
-                            connection,
-                            packet,
-                        },
-                    );
-                }
+                let again = self.parcels.double(parcel);
+                self.schedule(first, arrival(parcel));
+                self.schedule(second, arrival(again));
             }
+        }
+    }
+
+    /// What waited for the end of a cut is lost with its connection.
+    pub(super) fn drop_held(&mut self, from: usize, to: usize) {
+        for (_, parcel) in self.held.remove(&(from, to)).into_iter().flatten() {
+            self.parcels.discard(parcel);
         }
     }
 
     /// After a repair: what was held goes on, and frames are pulled again.
     pub(super) fn release_held(&mut self) {
         for ((from, to), held) in std::mem::take(&mut self.held) {
-            for (connection, packet) in held {
+            for (connection, parcel) in held {
                 if self.connection(from, to) == Some(connection) {
-                    self.carry(from, to, connection, packet);
+                    self.carry(from, to, connection, parcel);
+                } else {
+                    self.parcels.discard(parcel);
                 }
             }
         }
-        let links: Vec<(usize, usize)> = (0..self.nodes.len())
-            .flat_map(|node| self.nodes[node].links.keys().map(move |&peer| (node, peer)))
-            .collect();
-        for (from, to) in links {
-            if let Some(link) = self.nodes[from]
-                .links
-                .get_mut(&to)
-                .filter(|link| link.blocked)
-            {
-                link.blocked = false;
-                self.pump(from, to);
-                self.settle(from);
-            }
+        for node in 0..self.nodes.len() {
+            self.unblock(node);
         }
     }
 
-    pub(super) fn on_arrival(
-        &mut self,
-        from: usize,
-        to: usize,
-        connection: u64,
-        packet: Packet<H::Message>,
-    ) {
-        if self.connection(to, from) != Some(connection) {
+    /// Pulls frames for all peers again for which they waited. A stalled node waits on.
+    pub(super) fn unblock(&mut self, node: usize) {
+        if self.nodes[node].stalled {
             return;
         }
-        match packet {
-            Packet::Message { message, bytes } => {
-                let detail = Detail::Message(bytes.clone());
-                self.note(to, Kind::Received, Some(from), &bytes, detail);
-                let message = if self.options.encode {
-                    self.read(from, &bytes)
-                } else {
-                    Some(message)
-                };
-                if let Some(message) = message {
-                    let from = id_of(from);
-                    self.input(to, Input::Received { from, message });
-                }
-            }
-            Packet::Frames(bytes) => {
-                self.note(
-                    to,
-                    Kind::Frames,
-                    Some(from),
-                    &bytes,
-                    Detail::Frames(bytes.len()),
-                );
-                self.read_frames(to, id_of(from), bytes);
+        let links = self.nodes[node].links.iter();
+        let blocked: Vec<(usize, u32)> = links
+            .filter(|(.., link)| link.blocked)
+            .map(|(peer, connection, _)| (peer, connection))
+            .collect();
+        for (peer, connection) in blocked {
+            self.on_writable(node, peer, connection);
+        }
+    }
+
+    pub(super) fn on_writable(&mut self, from: usize, to: usize, connection: u32) {
+        if let Some(link) = self.link_mut(from, to, connection) {
+            link.blocked = false;
+            self.pump(from, to);
+            self.settle(from);
+        }
+    }
+
+    pub(super) fn on_arrival(&mut self, from: usize, to: usize, connection: u32, ticket: Ticket) {
+        if self.connection(to, from) != Some(connection) {
+            self.parcels.discard(ticket);
+            return;
+        }
+        let Parcel { bytes, content } = self.parcels.take(ticket);
+        let message = match content {
+            Content::Frames(frames) => {
+                self.parcels.free(ticket, bytes);
+                self.nodes[to].traffic.frames_received += wire_bytes(frames.len());
+                self.note(to, Kind::Frames, Some(from), &frames);
+                self.read_frames(to, id_of(from), frames);
                 self.settle(to);
+                return;
             }
+            Content::Message(message) => Some(message),
+            Content::Encoded => None,
+        };
+        self.nodes[to].traffic.message_received(bytes.len());
+        self.note(to, Kind::Received, Some(from), &bytes);
+        let message = message.or_else(|| self.read(from, &bytes));
+        self.parcels.free(ticket, bytes);
+        if let Some(message) = message {
+            let from = id_of(from);
+            self.input(to, Input::Received { from, message });
         }
     }
 
@@ -259,7 +274,7 @@ impl<H: Host> Driver<H> {
     }
 
     fn read_frames(&mut self, to: usize, from: NodeId, mut bytes: Bytes) {
-        let now = self.now;
+        let now = self.local_time(to);
         while bytes.len() >= 4 {
             let length = bytes.get_u32_le() as usize;
             if length > bytes.len() {
