@@ -7,8 +7,8 @@
 //!
 //! Faults: killed nodes and restarts as a new incarnation, cuts one way or both, clogs, links worse
 //! than others, nodes that stall, clocks that are off, and [`churn`] as a seeded schedule. Bytes
-//! are counted by node ([`driver::account`]). 10,000 nodes at two messages a second each take a
-//! few seconds of CPU a virtual minute, at some 5 kB a node beside the host
+//! are counted by node ([`driver::account`]). 10,000 nodes at two messages a second each take
+//! about a second of CPU a virtual minute, and some 5 kB a node beside the host
 //! (`examples/load.rs`, `docs/performance.md`).
 //!
 //! An [`Experiment`] runs a [`Scenario`] with a seed: programs that attach,
