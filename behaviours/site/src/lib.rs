@@ -51,9 +51,13 @@ mod root;
 mod roster;
 mod siblings;
 pub mod spec;
+mod status;
 mod sync;
 mod view;
 mod wire;
+
+pub use opus_dicast as dicast;
+pub use opus_probe as probe;
 
 pub use crate::{
     command::{Command, Event, MemberState, Refusal, Role},
@@ -61,6 +65,7 @@ pub use crate::{
     machine::Site,
     peer::{Peer, PeerCommand, PeerConfig, PeerEvent, PeerMessage},
     spec::{App, AppRef, SignedApp, Spec},
+    status::{Status, StatusMessage},
     view::{AppRow, AppState, AttachmentRow, MemberView},
     wire::{Entry, Message, Rank, RootNote, Row, Why},
 };

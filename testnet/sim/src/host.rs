@@ -4,7 +4,9 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 use opus_core::{Deadline, Input, Machine, Malformed, NodeId, Output, Time, codec};
-use opus_site::{Event, Peer, PeerCommand, PeerEvent, PeerMessage};
+use opus_site::{
+    Event, Peer, PeerCommand, PeerEvent, PeerMessage, Status, StatusMessage, dicast, probe,
+};
 
 /// One node without its network. The calls up to `poll_output` are those of
 /// [`opus_core::Machine`], with its contract: *one mutation, then drain*.
@@ -115,6 +117,79 @@ impl Host for Peer {
             | PeerEvent::Published { .. } => None,
             PeerEvent::Site(event) => Some(format!("{event:?}")),
             PeerEvent::Relay(event) => Some(format!("{event:?}")),
+        }
+    }
+}
+
+impl Host for Status {
+    type Command = dicast::Command;
+    type Message = StatusMessage;
+    type Event = dicast::Event;
+
+    fn handle(&mut self, now: Time, input: Input<dicast::Command, StatusMessage>) {
+        Machine::handle(self, now, input);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        Machine::handle_timeout(self, now);
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        Machine::poll_timeout(self)
+    }
+
+    fn poll_output(&mut self) -> Option<Output<StatusMessage, dicast::Event>> {
+        Machine::poll_output(self)
+    }
+
+    fn poll_wake(&mut self) -> Option<NodeId> {
+        None
+    }
+
+    fn fill(&mut self, _now: Time, _peer: NodeId, _out: &mut BytesMut, _budget: usize) -> bool {
+        false
+    }
+
+    fn received(&mut self, _now: Time, _peer: NodeId, _frame: Bytes) -> bool {
+        false
+    }
+
+    /// As on its own protocol: which machine a message is of, the substream says.
+    fn encode(message: &StatusMessage) -> Vec<u8> {
+        match message {
+            StatusMessage::Probe(message) => codec::encode(message),
+            StatusMessage::Dicast(message) => codec::encode(message),
+        }
+    }
+
+    /// Probe messages are CBOR maps, those of dicast byte strings.
+    fn decode(bytes: &[u8]) -> Result<StatusMessage, Malformed> {
+        const MAJOR_BYTES: u8 = 2;
+        if bytes.first().is_some_and(|head| head >> 5 == MAJOR_BYTES) {
+            codec::decode_wire(bytes).map(StatusMessage::Dicast)
+        } else {
+            codec::decode_wire(bytes).map(StatusMessage::Probe)
+        }
+    }
+
+    fn tally(message: &StatusMessage) -> Tally {
+        match message {
+            StatusMessage::Probe(probe::Message::Ping { .. }) => Tally::Ping,
+            StatusMessage::Probe(_) | StatusMessage::Dicast(_) => Tally::Other,
+        }
+    }
+
+    fn note(event: &dicast::Event) -> Option<String> {
+        use dicast::Event;
+        match event {
+            Event::Joined(_) | Event::Left | Event::AgentChanged(_) => Some(format!("{event:?}")),
+            Event::Refused { .. }
+            | Event::Measure { .. }
+            | Event::Address(_)
+            | Event::WantSeeds
+            | Event::MemberUp(_)
+            | Event::MemberDown(_)
+            | Event::RootChanged(_) => None,
         }
     }
 }

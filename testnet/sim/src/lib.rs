@@ -35,6 +35,7 @@ pub mod driver;
 pub mod expect;
 pub mod experiment;
 pub mod failure;
+mod hierarchy;
 pub mod host;
 pub mod outcome;
 mod programs;
@@ -49,6 +50,7 @@ pub use crate::{
     expect::Expect,
     experiment::{Delays, Experiment, ExperimentError, Manner, run, topology},
     failure::Failure,
+    hierarchy::{Census, Hierarchy},
     outcome::{Outcome, Spread, spreads},
     scenario::{Scenario, ScenarioError},
 };

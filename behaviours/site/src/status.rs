@@ -1,0 +1,220 @@
+//! Probe and dicast of one node as one value: who is there, measured by those who are.
+//!
+//! dicast asks for delays and hears of coordinates; the probe measures. Neither knows the other:
+//! what one tells is carried to the other here, as [`crate::Peer`] does it for the machines that
+//! carry applications. Scenarios of the hierarchy alone run this, 10,000 nodes and more at a time.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use opus_core::{
+    Contact, Deadline, Input, Limits, Machine, Malformed, NodeId, Output, Seed, Time, Wire,
+};
+use opus_dicast::Dicast;
+use opus_probe::Probe;
+use serde::{Deserialize, Serialize};
+
+/// An older delay is measured again: seats are chosen once, and well.
+const AGE_MAX: Duration = Duration::from_secs(60);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Status {
+    probe: Probe,
+    dicast: Dicast,
+    /// Which machines want each peer connected: probe, dicast. Bounded by their own tables.
+    wanted: BTreeMap<NodeId, [bool; 2]>,
+    outputs: VecDeque<Output<StatusMessage, opus_dicast::Event>>,
+}
+
+/// A message of either machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StatusMessage {
+    /// Of the probe.
+    Probe(opus_probe::Message),
+    /// Of dicast.
+    Dicast(opus_dicast::Message),
+}
+
+impl Wire for StatusMessage {
+    /// The larger of both, and the name of the machine.
+    const LIMITS: Limits = Limits {
+        bytes: <opus_dicast::Message as Wire>::LIMITS.bytes + 16,
+        depth: 8,
+        items: 64,
+        text_keys: false,
+    };
+
+    fn check(&mut self) -> Result<(), Malformed> {
+        match self {
+            Self::Probe(message) => message.check(),
+            Self::Dicast(message) => message.check(),
+        }
+    }
+}
+
+impl Status {
+    /// A node that knows nobody. `boots`: how often it has started.
+    pub fn new(
+        probe: opus_probe::Config,
+        dicast: opus_dicast::Config,
+        me: Contact,
+        seed: &Seed,
+        boots: u64,
+    ) -> Self {
+        let rng = |machine| seed.derive(machine, boots).rng();
+        Self {
+            probe: Probe::new(probe, rng("probe")),
+            dicast: Dicast::new(dicast, me, boots, rng("dicast")),
+            wanted: BTreeMap::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The hierarchy as this node knows it.
+    pub const fn dicast(&self) -> &Dicast {
+        &self.dicast
+    }
+
+    /// The measured paths.
+    pub const fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// Carries events and commands between both until they are quiet.
+    fn pump(&mut self, now: Time) {
+        loop {
+            if let Some(output) = self.dicast.poll_output() {
+                if let Some(event) = self.carry(1, output, StatusMessage::Dicast) {
+                    self.on_dicast_event(now, event);
+                }
+            } else if let Some(output) = self.probe.poll_output() {
+                if let Some(event) = self.carry(0, output, StatusMessage::Probe) {
+                    self.on_probe_event(now, &event);
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn on_dicast_event(&mut self, now: Time, event: opus_dicast::Event) {
+        if let opus_dicast::Event::Measure { id, targets } = event {
+            let command = opus_probe::Command::Measure {
+                id,
+                targets: targets.iter().map(|target| target.id).collect(),
+                age_max: AGE_MAX,
+            };
+            self.probe.handle(now, Input::Command(command));
+        } else {
+            self.outputs.push_back(Output::Event(event));
+        }
+    }
+
+    fn on_probe_event(&mut self, now: Time, event: &opus_probe::Event) {
+        let command = match *event {
+            opus_probe::Event::Measured { id, peer, path, .. } => opus_dicast::Command::Measured {
+                id,
+                peer,
+                rtt_us: path.map(|path| path.rtt_min_us),
+            },
+            opus_probe::Event::Moved(coordinate) => {
+                opus_dicast::Command::Coordinate(coordinate.into())
+            }
+            // dicast waits for its answers no longer than it can afford.
+            opus_probe::Event::Refused { .. } => return,
+        };
+        self.dicast.handle(now, Input::Command(command));
+    }
+
+    /// Passes an output on to the driver; gives back an event.
+    fn carry<M, E>(
+        &mut self,
+        from: usize,
+        output: Output<M, E>,
+        wrap: impl FnOnce(M) -> StatusMessage,
+    ) -> Option<E> {
+        match output {
+            Output::Event(event) => return Some(event),
+            Output::Send { to, message, lane } => self.outputs.push_back(Output::Send {
+                to,
+                message: wrap(message),
+                lane,
+            }),
+            Output::Dial(peer) => {
+                self.wanted.entry(peer).or_default()[from] = true;
+                self.outputs.push_back(Output::Dial(peer));
+            }
+            Output::Release(peer) => {
+                if let Some(wanted) = self.wanted.get_mut(&peer) {
+                    wanted[from] = false;
+                    if *wanted == [false; 2] {
+                        self.wanted.remove(&peer);
+                        self.outputs.push_back(Output::Release(peer));
+                    }
+                }
+            }
+            Output::Penalise(peer, offence) => {
+                self.outputs.push_back(Output::Penalise(peer, offence));
+            }
+        }
+        None
+    }
+}
+
+impl Machine for Status {
+    const PROTOCOL: &'static str = "/opus/status/1";
+    type Command = opus_dicast::Command;
+    type Message = StatusMessage;
+    type Event = opus_dicast::Event;
+
+    fn handle(&mut self, now: Time, input: Input<opus_dicast::Command, StatusMessage>) {
+        match input {
+            Input::Command(command) => self.dicast.handle(now, Input::Command(command)),
+            Input::Connected(peer) => {
+                self.probe.handle(now, Input::Connected(peer));
+                self.dicast.handle(now, Input::Connected(peer));
+            }
+            Input::Disconnected(peer) => {
+                self.probe.handle(now, Input::Disconnected(peer));
+                self.dicast.handle(now, Input::Disconnected(peer));
+            }
+            Input::DialFailed(peer) => {
+                let [probe, dicast] = self.wanted.get(&peer).copied().unwrap_or_default();
+                if probe {
+                    self.probe.handle(now, Input::DialFailed(peer));
+                }
+                if dicast {
+                    self.dicast.handle(now, Input::DialFailed(peer));
+                }
+            }
+            Input::Received { from, message } => match message {
+                StatusMessage::Probe(message) => {
+                    self.probe.handle(now, Input::Received { from, message });
+                }
+                StatusMessage::Dicast(message) => {
+                    self.dicast.handle(now, Input::Received { from, message });
+                }
+            },
+        }
+        self.pump(now);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.probe.handle_timeout(now);
+        self.dicast.handle_timeout(now);
+        self.pump(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        let deadlines = [self.probe.poll_timeout(), self.dicast.poll_timeout()];
+        let due = deadlines.into_iter().flatten();
+        due.min_by_key(|deadline| deadline.at)
+    }
+
+    fn poll_output(&mut self) -> Option<Output<StatusMessage, opus_dicast::Event>> {
+        self.outputs.pop_front()
+    }
+}
