@@ -262,7 +262,8 @@ proptest! {
         let spec = spec(function, &mut dice);
         let mut world = World::new(spec, 2, 6, dice);
         let leaves = world.nodes.iter().filter(|node| node.leaf).count() as u64;
-        let middle: Vec<usize> = (1..world.nodes.len()).filter(|it| !world.nodes[*it].leaf).collect();
+        let all = 1..world.nodes.len();
+        let middle: Vec<usize> = all.filter(|it| !world.nodes[*it].leaf).collect();
         let senders = [leaves, middle.len() as u64];
         let levels = [middle, vec![0]];
         for tick in 0..120 {
