@@ -6,7 +6,10 @@
 //! | kind 0, a node's value | `f32`: 5 bytes in all |
 //! | kind 1, with a weight | `f32` value, `f32` weight: 9 bytes |
 //! | kind 2, no value any more | nothing: 1 byte |
-//! | kind 3, a cluster's record | kind of summary (1), summary, count (varint, 3 bytes to two million), slack ([`Up24`]), missing, double ([`Up8`] each) |
+//! | kind 3, a cluster's record | see below |
+//!
+//! A record is the kind of its summary (1), the summary, the count (a varint, 3 bytes to two
+//! million), the slack ([`Up24`]), missing and double ([`Up8`] each).
 //!
 //! A cluster's mean takes 1 + 1 + 8 + 3 + 3 + 1 + 1 = 18 bytes. Its age is the age of the report.
 //! A node's value loses nothing, since values are `f32`s from the start; a record's slack, missing

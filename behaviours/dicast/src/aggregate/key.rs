@@ -294,7 +294,8 @@ impl Pack for Function {
 
 /// A byte for the function; the range as two `f32`; a byte of flags (1 per level, 2 statistical,
 /// 4 exact, 8 eager); one or six `f32` of tolerance; the share for siblings as `f32`; the age in
-/// milliseconds. 20 bytes or 40 for 10 s. What is unpacked is clamped where it can be, then checked.
+/// milliseconds. 20 bytes or 40 for 10 s. What is unpacked is clamped where it can be, then
+/// checked.
 impl Pack for KeySpec {
     fn pack(&self, to: &mut Writer) {
         self.function.pack(to);

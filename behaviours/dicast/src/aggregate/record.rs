@@ -166,3 +166,6 @@ impl<'a> Fold<'a> {
         self.record
     }
 }
+
+#[cfg(test)]
+mod tests;

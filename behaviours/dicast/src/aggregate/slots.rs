@@ -15,6 +15,7 @@ use std::{collections::BTreeMap, time::Duration};
 use opus_core::Time;
 
 use self::column::Column;
+pub use self::verdict::{Outcome, Verdict};
 use super::{
     key::{KeyId, KeySpec},
     record::{AGE_MAX, Fold, Record},
@@ -23,6 +24,7 @@ use super::{
 };
 
 mod column;
+mod verdict;
 
 /// Most members of a cluster: 3d - 1 = 47, and room for those that arrive during a split.
 pub const SLOTS_MAX: usize = 64;
@@ -51,33 +53,6 @@ pub enum Vacated {
     Left,
     /// Its nodes may be alive.
     Lost,
-}
-
-/// What became of a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The slot is as fresh as the report.
-    Fresh,
-    /// Something left out on purpose will follow; what came was taken.
-    Partial,
-    /// Changes were lost, or a new term began without a full report: ask for one.
-    Gap,
-    /// Older than what is known, or from an empty slot. Nothing was taken.
-    Ignored,
-    /// A change cannot be of its key. What came before it was taken.
-    Refused,
-}
-
-/// What became of a report, and which keys have another value now, rising.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// What became of it.
-    pub verdict: Verdict,
-    /// Whether a new term began with it, in which the sender's widths are 0 until granted
-    /// (`Grants::on_new_term`).
-    pub new_term: bool,
-    /// Keys to fold anew.
-    pub changed: Vec<KeyId>,
 }
 
 /// All slots of one cluster.

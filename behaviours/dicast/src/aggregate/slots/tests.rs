@@ -113,6 +113,18 @@ fn a_gap_is_noticed_and_freshens_no_age_but_what_came_counts() {
 }
 
 #[test]
+fn values_behind_a_gap_may_be_older_than_those_before_it() {
+    let mut slots = table();
+    apply(&mut slots, 1, &full(1, 1, &[3.0]));
+    let old = Report {
+        age: 900 * MS,
+        ..report(9, 5, &[&[6.0]])
+    };
+    assert_eq!(apply(&mut slots, 2, &old).verdict, Verdict::Gap);
+    assert_eq!(sum(&slots, 2).age, 901 * MS);
+}
+
+#[test]
 fn older_reports_and_copies_change_nothing() {
     let mut slots = table();
     apply(&mut slots, 1, &full(1, 1, &[3.0]));

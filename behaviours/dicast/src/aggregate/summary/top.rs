@@ -1,8 +1,10 @@
 //! The greatest values and who has them, with the greatest value that found no place.
 //!
 //! *Whoever is not named is not above `dropped`, and whoever is named is not below it.* Merging
-//! keeps this: names are united, at most k stay, and what falls below a `dropped` of either side
-//! goes too, since an unnamed node might stand above it. So each rank that is listed is right.
+//! keeps this: names are united, and at most k stay. A list that names k and dropped others has k
+//! names above `dropped`, so each rank that is listed is right. A peer's list may be shorter and
+//! have dropped all the same; then what falls below its `dropped` goes, since an unnamed node might
+//! stand above it.
 
 use opus_core::{
     Malformed,

@@ -10,13 +10,20 @@ use opus_core::{Time, pack};
 
 use super::super::*;
 
-pub(super) const KEY: KeyId = KeyId(1);
+mod churn;
+
+/// Two keys of one spec, so that a report may tell of one and vouch for the other.
+pub(super) const KEYS: [KeyId; 2] = [KeyId(1), KeyId(2)];
 const TICK: Duration = Duration::from_millis(100);
 /// Longest time under way, in ticks; the slots are told so.
 const DELAY_MAX: u64 = 3;
 
 /// The moments at which each leaf counts: two if it is counted twice.
 pub(super) type Shadow = BTreeMap<usize, Vec<u64>>;
+/// For both keys.
+type Shadows = [Shadow; 2];
+/// A leaf's value and weight, if it has one.
+type Sampled = Option<(f32, f32)>;
 
 /// A small generator, so that a case is one number.
 #[derive(Clone, Debug)]
@@ -53,11 +60,11 @@ pub(super) struct Node {
     reporter: Reporter,
     pub(super) leaf: bool,
     /// Of a leaf: value and weight at each tick; `None` while it has none.
-    values: Vec<Option<(f32, f32)>>,
+    values: Vec<[Sampled; 2]>,
     pub(super) slots: Slots,
     pub(super) grants: Grants,
     /// Who is in each slot, and of which moments its record is.
-    children: BTreeMap<u8, (usize, Shadow)>,
+    children: BTreeMap<u8, (usize, Shadows)>,
     /// Whether the leaf was in another cluster before, which an ancestor may not know yet.
     moved: bool,
     /// Lost leaves, and when.
@@ -67,7 +74,7 @@ pub(super) struct Node {
 enum Mail {
     Report {
         bytes: Vec<u8>,
-        now: Shadow,
+        now: Shadows,
     },
     Ask,
     Grant(u32, Vec<(KeyId, f32)>),
@@ -130,7 +137,9 @@ impl World {
 
     fn add(&mut self, parent: Option<(usize, u8)>, leaf: bool) -> usize {
         let mut slots = Slots::new();
-        slots.learn(KEY);
+        for key in KEYS {
+            assert!(slots.learn(key));
+        }
         self.nodes.push(Node {
             parent,
             term: Term::default(),
@@ -164,7 +173,7 @@ impl World {
         at.slots.occupy(slot, now, child as u64, occupant, term);
         at.slots.suspect_double(slot, u64::from(twice));
         at.grants.on_new_term(slot);
-        at.children.insert(slot, (child, Shadow::new()));
+        at.children.insert(slot, (child, Shadows::default()));
         Some(slot)
     }
 
@@ -187,13 +196,14 @@ impl World {
     }
 
     /// A leaf's value and weight at a tick.
-    pub(super) fn value(&self, leaf: usize, tick: u64) -> (f64, f64) {
-        let (x, weight) = self.nodes[leaf].values[usize::try_from(tick).unwrap()].unwrap();
+    pub(super) fn value(&self, which: usize, leaf: usize, tick: u64) -> (f64, f64) {
+        let values = self.nodes[leaf].values[usize::try_from(tick).unwrap()];
+        let (x, weight) = values[which].unwrap();
         (f64::from(x), f64::from(weight))
     }
 
-    fn sample(&self, leaf: usize) -> Option<Sample> {
-        let (x, weight) = (*self.nodes[leaf].values.last()?)?;
+    fn sample(&self, which: usize, leaf: usize) -> Option<Sample> {
+        let (x, weight) = self.nodes[leaf].values.last()?[which]?;
         Some(match self.spec.function {
             Function::WeightedMean => Sample::Weighted(f64::from(x), f64::from(weight)),
             Function::Distinct => {
@@ -213,27 +223,27 @@ impl World {
     }
 
     /// Of a leaf: now, if it has a value. Of an agent: what its slots say.
-    pub(super) fn shadow(&self, node: usize) -> Shadow {
+    pub(super) fn shadow(&self, which: usize, node: usize) -> Shadow {
         let mut shadow = Shadow::new();
         if self.nodes[node].leaf {
-            if self.nodes[node].values.last().is_some_and(Option::is_some) {
+            if self.sample(which, node).is_some() {
                 shadow.insert(node, vec![self.tick]);
             }
             return shadow;
         }
         for (_, of_child) in self.nodes[node].children.values() {
-            for (leaf, ticks) in of_child {
+            for (leaf, ticks) in &of_child[which] {
                 shadow.entry(*leaf).or_default().extend(ticks);
             }
         }
         shadow
     }
 
-    pub(super) fn record(&self, agent: usize) -> Record {
+    pub(super) fn record(&self, which: usize, agent: usize) -> Record {
         let node = &self.nodes[agent];
-        let widths = node.grants.all_assumed(KEY);
+        let widths = node.grants.all_assumed(KEYS[which]);
         node.slots
-            .record(KEY, self.now(), &self.spec, widths)
+            .record(KEYS[which], self.now(), &self.spec, widths)
             .unwrap()
     }
 
@@ -265,33 +275,38 @@ impl World {
     }
 
     fn move_value(&mut self, leaf: usize, step: f64) {
-        if !self.nodes[leaf].leaf {
-            self.nodes[leaf].values.push(None);
-            return;
-        }
-        let (lo, hi) = self.spec.range;
         let last = self.nodes[leaf].values.last().copied();
-        let start = (lo + self.dice.share() * (hi - lo), self.dice.share());
+        let next = if self.nodes[leaf].leaf {
+            [0, 1].map(|which| self.next_value(last.map(|last| last[which]), step))
+        } else {
+            [None; 2]
+        };
+        self.nodes[leaf].values.push(next);
+    }
+
+    fn next_value(&mut self, last: Option<Sampled>, step: f64) -> Sampled {
+        let (lo, hi) = self.spec.range;
+        // The ends of the range are where repeats do most.
+        let place = match self.dice.below(4) {
+            0 => 0.0,
+            1 => 1.0,
+            _ => self.dice.share(),
+        };
+        let start = (lo + place * (hi - lo), self.dice.share());
         let jump = step > 1e-3 && self.dice.chance(2);
-        let value = match last {
-            None => Some(start),
-            _ if jump && self.dice.chance(20) => None,
+        let (x, weight) = match last {
+            Some(last) if !jump && self.dice.chance(50) => return last,
+            Some(_) if jump && self.dice.chance(20) => return None,
+            Some(None) if !jump => return None,
             Some(Some((x, weight))) if !jump => {
                 let by = |dice: &mut Dice| (dice.share() - 0.5) * 2.0 * step;
                 let x = f64::from(x) + by(&mut self.dice) * (hi - lo);
-                Some((x, f64::from(weight) + by(&mut self.dice)))
+                (x, f64::from(weight) + by(&mut self.dice))
             }
-            Some(None) if !jump => None,
-            Some(_) => Some(start),
+            Some(_) | None => start,
         };
-        let admit = |(x, weight): (f64, f64)| {
-            (
-                self.spec.admit(x).unwrap(),
-                float::round32(weight.clamp(0.0, 1.0)),
-            )
-        };
-        let value = value.map(admit);
-        self.nodes[leaf].values.push(value);
+        let weight = float::round32(weight.clamp(0.0, 1.0));
+        Some((self.spec.admit(x)?, weight))
     }
 
     fn send(&mut self, from: usize, to: usize, term: Term, mail: impl Fn() -> Mail) {
@@ -314,26 +329,26 @@ impl World {
         let Some((agent, _)) = self.nodes[child].parent else {
             return;
         };
-        let (sample, record) = (self.sample(child), self.record(child));
-        let source = if self.nodes[child].leaf {
-            sample.as_ref().map(Source::Own)
-        } else {
-            Some(Source::Cluster(&record))
-        };
-        let (spec, wait) = (
-            self.spec,
-            TICK * u32::try_from(self.dice.below(2) * 5).unwrap(),
-        );
-        let items: Vec<Item<'_>> = source
-            .map(|source| Item {
-                key: KEY,
-                spec: &spec,
+        let samples = [0, 1].map(|which| self.sample(which, child));
+        let records = [0, 1].map(|which| self.record(which, child));
+        let (spec, leaf) = (self.spec, self.nodes[child].leaf);
+        let wait = TICK * u32::try_from(self.dice.below(2) * 5).unwrap();
+        let item = |which: usize| {
+            let source = if leaf {
+                Source::Own(samples[which].as_ref()?)
+            } else {
+                Source::Cluster(&records[which])
+            };
+            let (key, spec) = (KEYS[which], &spec);
+            Some(Item {
+                key,
+                spec,
                 source,
                 wait,
             })
-            .into_iter()
-            .collect();
-        let (time, now) = (self.now(), self.shadow(child));
+        };
+        let items: Vec<Item<'_>> = [0, 1].into_iter().filter_map(item).collect();
+        let (time, now) = (self.now(), [0, 1].map(|which| self.shadow(which, child)));
         let node = &mut self.nodes[child];
         let report = node.reporter.compose(time, &items);
         let (bytes, term) = (pack::to_bytes(&report), node.term);
@@ -375,12 +390,12 @@ impl World {
         }
     }
 
-    fn on_report(&mut self, from: usize, to: usize, term: Term, bytes: &[u8], now: Shadow) {
+    fn on_report(&mut self, from: usize, to: usize, term: Term, bytes: &[u8], now: Shadows) {
         let report: Report = pack::from_bytes(bytes).unwrap();
         let time = self.now();
         let agent = &mut self.nodes[to];
         // The machine knows a sender by its id, so whoever left a slot is not heard in it.
-        let Some((slot, (_, shadow))) = agent.children.iter_mut().find(|it| it.1.0 == from) else {
+        let Some((slot, (_, shadows))) = agent.children.iter_mut().find(|it| it.1.0 == from) else {
             return;
         };
         let (slot, spec, most) = (*slot, self.spec, TICK * u32::try_from(DELAY_MAX).unwrap());
@@ -392,8 +407,10 @@ impl World {
         }
         let fresh = outcome.verdict == Verdict::Fresh;
         // The newest change of a key is vouched for, whatever else was lost.
-        if fresh || outcome.changed.contains(&KEY) {
-            *shadow = now;
+        for ((shadow, now), key) in shadows.iter_mut().zip(now).zip(KEYS) {
+            if fresh || outcome.changed.contains(&key) {
+                *shadow = now;
+            }
         }
         if fresh {
             agent.grants.on_confirmed(slot, report.round);
@@ -406,8 +423,8 @@ impl World {
     }
 
     /// Each agent sets out for widths and tells what is not confirmed.
-    pub(super) fn plan(&mut self, agent: usize, budget: f64, targets: &[(u8, f32)]) {
-        self.nodes[agent].grants.plan(KEY, targets, budget);
+    pub(super) fn plan(&mut self, which: usize, agent: usize, budget: f64, targets: &[(u8, f32)]) {
+        self.nodes[agent].grants.plan(KEYS[which], targets, budget);
     }
 
     pub(super) fn tell(&mut self, agent: usize) {
@@ -425,7 +442,7 @@ impl World {
     }
 
     fn push(&mut self) {
-        let (record, shadow) = (self.record(0), self.shadow(0));
+        let (record, shadow) = (self.record(0, 0), self.shadow(0, 0));
         let strays = self
             .pushed
             .as_ref()
@@ -433,7 +450,7 @@ impl World {
         if strays.is_none_or(|strays| strays > self.down_width) {
             let id = self.pushed.as_ref().map_or(1, |it| it.0 + 1);
             let origin = Origin { level: 4, slot: 0 };
-            let Some(down) = Down::of(KEY, origin, &record, &self.spec) else {
+            let Some(down) = Down::of(KEYS[0], origin, &record, &self.spec) else {
                 self.read = None;
                 return;
             };
@@ -451,94 +468,6 @@ impl World {
         self.send(0, 0, Term::default(), || {
             Mail::Pulse(id, record.age, shadow.clone())
         });
-    }
-
-    /// A leaf is lost to its agent, or moves to another one, where it may count twice for a while.
-    pub(super) fn churn(&mut self) {
-        let pick = |it: &mut Self, leaf: bool| {
-            let all: Vec<usize> = (0..it.nodes.len())
-                .filter(|node| it.nodes[*node].leaf == leaf)
-                .collect();
-            all[usize::try_from(it.dice.below(all.len() as u64)).unwrap()]
-        };
-        let leaf = pick(self, true);
-        let (agent, slot) = self.nodes[leaf].parent.unwrap();
-        let (now, tick) = (self.now(), self.tick);
-        match self.dice.below(3) {
-            0 => {
-                let at = &mut self.nodes[agent];
-                at.slots.vacate(slot, now, Vacated::Lost);
-                at.grants.on_new_term(slot);
-                let gone = at.children.remove(&slot);
-                if gone.is_some_and(|it| !it.1.is_empty()) {
-                    at.lost.push(tick);
-                }
-                self.join(leaf, agent);
-            }
-            1 => {
-                let to = pick(self, false);
-                if self.nodes[to]
-                    .children
-                    .values()
-                    .any(|it| !self.nodes[it.0].leaf)
-                {
-                    return;
-                }
-                self.leave_ghosts(leaf, to);
-                self.nodes[leaf].moved = true;
-                self.join(leaf, to);
-            }
-            _ => {
-                let agent = pick(self, false);
-                self.take_over(agent);
-            }
-        }
-    }
-
-    /// At most one old slot of a leaf stays; one in the agent that it joins goes at once.
-    fn leave_ghosts(&mut self, leaf: usize, to: usize) {
-        let now = self.now();
-        let last = self.nodes[leaf].parent.unwrap().0;
-        for (agent, node) in self.nodes.iter_mut().enumerate() {
-            let held: Vec<u8> = node
-                .children
-                .iter()
-                .filter(|it| it.1.0 == leaf)
-                .map(|it| *it.0)
-                .collect();
-            for slot in held {
-                if agent != last || agent == to {
-                    node.slots.vacate(slot, now, Vacated::Left);
-                    node.grants.on_new_term(slot);
-                    node.children.remove(&slot);
-                }
-            }
-        }
-    }
-
-    /// Another node becomes agent of a cluster and knows only who is in it.
-    fn take_over(&mut self, agent: usize) {
-        let now = self.now();
-        let children = std::mem::take(&mut self.nodes[agent].children);
-        let mut slots = Slots::new();
-        slots.learn(KEY);
-        self.nodes[agent].grants = Grants::default();
-        for (slot, (child, _)) in children {
-            let occupant = match self.nodes[child].parent {
-                Some(parent) if parent != (agent, slot) => continue,
-                _ if self.nodes[child].leaf => Occupant::Leaf,
-                _ => Occupant::Cluster(1),
-            };
-            self.begin_term(child, true);
-            slots.occupy(slot, now, child as u64, occupant, self.nodes[child].term);
-            slots.suspect_double(slot, u64::from(self.nodes[child].leaf));
-            self.nodes[agent]
-                .children
-                .insert(slot, (child, Shadow::new()));
-        }
-        self.nodes[agent].slots = slots;
-        self.nodes[agent].lost.clear();
-        self.begin_term(agent, true);
     }
 }
 
