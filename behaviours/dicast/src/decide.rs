@@ -47,22 +47,31 @@ pub(crate) fn centre(places: impl Iterator<Item = Place>) -> Place {
     Place(Some(Position(point, height, error).clamped()))
 }
 
-/// Two seats far apart around which the others gather, by 2-means over places.
+/// Two seats far apart around which the others gather, by 2-means over places; any two if fewer
+/// have a place.
 pub(crate) fn poles(roster: &Roster) -> Option<(u8, u8)> {
-    let mut one = roster.iter().next()?.0;
-    let mut other = farthest(roster, one)?;
-    one = farthest(roster, other)?;
+    let placed: Roster = roster
+        .iter()
+        .filter(|(_, seat)| seat.place.0.is_some())
+        .map(|(slot, seat)| (slot, seat.clone()))
+        .collect();
+    let among = if placed.len() < 2 { roster } else { &placed };
+    let first = among.iter().next()?.0;
+    let mut other = farthest(among, first)?;
+    let mut one = farthest(among, other)?;
     for _ in 0..ROUNDS {
-        let (near_one, near_other): (Vec<_>, Vec<_>) = roster
+        let (near_one, near_other): (Vec<_>, Vec<_>) = among
             .iter()
-            .partition(|(_, seat)| is_nearer(roster, seat, one, other));
-        let next = (medoid(&near_one)?, medoid(&near_other).unwrap_or(other));
-        if next == (one, other) {
+            .partition(|(_, seat)| is_nearer(among, seat, one, other));
+        let (Some(next_one), Some(next_other)) = (medoid(&near_one), medoid(&near_other)) else {
+            break;
+        };
+        if (next_one, next_other) == (one, other) {
             break;
         }
-        (one, other) = next;
+        (one, other) = (next_one, next_other);
     }
-    (one != other).then_some((one, other))
+    Some((one, other))
 }
 
 fn farthest(roster: &Roster, from: u8) -> Option<u8> {
@@ -186,7 +195,15 @@ mod tests {
     }
 
     #[test]
-    fn seats_without_a_place_have_no_poles_but_two_different_ones() {
+    fn a_seat_without_a_place_is_no_pole() {
+        let mut seats: Vec<Seat> = (0..6).map(|index| seat(index, 0, 0, true)).collect();
+        seats[3].place = Place(None);
+        let (one, other) = poles(&roster(seats)).unwrap();
+        assert!(one != other && one != 3 && other != 3, "{one} and {other}");
+    }
+
+    #[test]
+    fn seats_without_a_place_have_two_poles_all_the_same() {
         let blind = |index| Seat {
             place: Place(None),
             ..seat(index, 0, 0, true)

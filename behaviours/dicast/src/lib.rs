@@ -20,7 +20,8 @@
 //!   they go into the nearest sibling. The parent changes both halves in one step.
 //! - *One post a node.* An agent that is elected upward gives the lower post to a deputy.
 //! - *Healing.* An orphan asks the clusters above it, then whoever it knows; one that finds nobody
-//!   is a tree of its own. Agents greet contacts in other subtrees; of two roots the smaller yields.
+//!   is a tree of its own. Agents greet contacts in other subtrees; of two roots the smaller
+//!   yields.
 //!
 //! # Aggregation
 //!

@@ -35,7 +35,7 @@ pub enum StatusMessage {
     /// Of the probe.
     Probe(opus_probe::Message),
     /// Of dicast.
-    Dicast(opus_dicast::Message),
+    Dicast(Box<opus_dicast::Message>),
 }
 
 impl Wire for StatusMessage {
@@ -87,7 +87,9 @@ impl Status {
     fn pump(&mut self, now: Time) {
         loop {
             if let Some(output) = self.dicast.poll_output() {
-                if let Some(event) = self.carry(1, output, StatusMessage::Dicast) {
+                if let Some(event) = self.carry(1, output, |message| {
+                    StatusMessage::Dicast(Box::new(message))
+                }) {
                     self.on_dicast_event(now, event);
                 }
             } else if let Some(output) = self.probe.poll_output() {
@@ -195,6 +197,7 @@ impl Machine for Status {
                     self.probe.handle(now, Input::Received { from, message });
                 }
                 StatusMessage::Dicast(message) => {
+                    let message = *message;
                     self.dicast.handle(now, Input::Received { from, message });
                 }
             },

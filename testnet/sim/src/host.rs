@@ -158,7 +158,7 @@ impl Host for Status {
     fn encode(message: &StatusMessage) -> Vec<u8> {
         match message {
             StatusMessage::Probe(message) => codec::encode(message),
-            StatusMessage::Dicast(message) => codec::encode(message),
+            StatusMessage::Dicast(message) => codec::encode(message.as_ref()),
         }
     }
 
@@ -166,7 +166,7 @@ impl Host for Status {
     fn decode(bytes: &[u8]) -> Result<StatusMessage, Malformed> {
         const MAJOR_BYTES: u8 = 2;
         if bytes.first().is_some_and(|head| head >> 5 == MAJOR_BYTES) {
-            codec::decode_wire(bytes).map(StatusMessage::Dicast)
+            codec::decode_wire(bytes).map(|message| StatusMessage::Dicast(Box::new(message)))
         } else {
             codec::decode_wire(bytes).map(StatusMessage::Probe)
         }

@@ -6,7 +6,7 @@ use super::Dicast;
 use crate::{
     Message,
     cluster::path_digest,
-    state::Doubt,
+    state::{Doubt, Phase},
     wire::{Beat, Fenced, Pulse, Takeover, Welcome},
 };
 
@@ -163,7 +163,13 @@ impl Dicast {
 
     /// The agent has no seat for us.
     pub(super) fn on_stranger(&mut self, now: Time, from: NodeId, tag: u16) {
-        if let Some(level) = self.level_of_tag(tag, from) {
+        let Some(level) = self.level_of_tag(tag, from) else {
+            return;
+        };
+        // The parent frees the seat of a cluster that merges a moment before that cluster hears.
+        let below = self.posts.get(&(level - 1));
+        let merging = below.is_some_and(|post| matches!(post.phase, Phase::Merging { .. }));
+        if !merging {
             self.lose_seat(now, level);
         }
     }

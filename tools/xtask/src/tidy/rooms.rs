@@ -115,6 +115,7 @@ pub(super) const ROOMS: [Room; 16] = [
             "opus-core",
             "opus-model",
             "opus-probe",
+            "opus-dicast",
             "opus-overlay",
             "opus-relay",
         ],

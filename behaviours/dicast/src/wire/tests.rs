@@ -1,0 +1,122 @@
+//! What is on the wire: how large it may be, and that no bytes harm.
+
+use opus_core::{
+    NodeId,
+    codec::{decode_wire, encode},
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::cluster::{Place, Roster, SEATS_MAX};
+
+fn seat(index: u32, hint: usize) -> Seat {
+    let mut contact = Contact::bare(NodeId([u8::try_from(index).unwrap(); 32]));
+    contact.hint.0 = vec![7; hint];
+    Seat {
+        contact,
+        incarnation: u64::MAX,
+        place: Place(Some(opus_model::Position(
+            [-20_000_000; 3],
+            20_000_000,
+            1_000,
+        ))),
+        fit: true,
+        up_s: u32::MAX,
+        child: Some(ClusterRef {
+            id: u64::MAX,
+            epoch: u32::MAX,
+        }),
+        size: u32::MAX,
+    }
+}
+
+fn welcome(seats: usize, hint: usize) -> Welcome {
+    let seats = (0..seats).map(|index| (u8::try_from(index).unwrap(), index));
+    let roster: Roster = seats
+        .map(|(slot, index)| (slot, seat(u32::try_from(index).unwrap(), hint)))
+        .collect();
+    let cluster = ClusterRef { id: 1, epoch: 1 };
+    let view = View {
+        cluster,
+        level: 1,
+        agent: seat(0, hint).contact,
+        deputies: Few(vec![0, 1, 2]),
+        roster,
+    };
+    let ancestor = view.ancestor();
+    Welcome {
+        view,
+        slot: 0,
+        path: Few(vec![ancestor; usize::from(LEVELS_MAX)]),
+    }
+}
+
+#[test]
+fn a_beat_is_small() {
+    let beat = Beat {
+        tag: u16::MAX,
+        slot: 63,
+        seq: 100_000,
+        size: 1,
+        fit: true,
+        child: None,
+    };
+    let bytes = encode(&Message::Beat(beat));
+    assert!(bytes.len() <= 16, "{} bytes", bytes.len());
+}
+
+#[test]
+fn the_largest_roster_fits() {
+    let largest = Message::Welcome(welcome(SEATS_MAX, 64));
+    let bytes = encode(&largest);
+    assert!(
+        bytes.len() <= Message::LIMITS.bytes,
+        "{} bytes",
+        bytes.len()
+    );
+    assert_eq!(decode_wire::<Message>(&bytes), Ok(largest));
+}
+
+#[test]
+fn a_level_that_does_not_exist_is_refused() {
+    for level in [0, LEVELS_MAX + 1, u8::MAX] {
+        let mut lawful = welcome(2, 0);
+        lawful.view.level = level;
+        let bytes = encode(&Message::Welcome(lawful));
+        assert!(decode_wire::<Message>(&bytes).is_err(), "level {level}");
+    }
+}
+
+#[test]
+fn seats_out_of_order_or_range_are_refused() {
+    let bytes = pack::to_bytes(&Few::<_, 4>(vec![(3_u8, seat(1, 0)), (2, seat(2, 0))]));
+    assert!(pack::from_bytes::<Roster>(&bytes).is_err());
+    let bytes = pack::to_bytes(&Few::<_, 4>(vec![(64_u8, seat(1, 0))]));
+    assert!(pack::from_bytes::<Roster>(&bytes).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(kind in 0_u8..32, body in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let mut bytes = vec![kind];
+        bytes.extend(body);
+        let wrapped = encode(&serde_bytes::Bytes::new(&bytes));
+        if let Ok(message) = decode_wire::<Message>(&wrapped) {
+            let again = decode_wire::<Message>(&encode(&message));
+            prop_assert_eq!(again, Ok(message));
+        }
+    }
+
+    #[test]
+    fn a_damaged_roster_never_panics(
+        at in any::<prop::sample::Index>(),
+        flip in 1_u8..=255,
+    ) {
+        let mut bytes = pack::to_bytes(&welcome(20, 8));
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        if let Ok(read) = pack::from_bytes::<Welcome>(&bytes) {
+            prop_assert!(read.view.roster.len() <= SEATS_MAX);
+        }
+    }
+}
