@@ -28,8 +28,13 @@ pub struct Config {
     pub agent_silence: Duration,
     /// Silence after which a member looks for another cluster.
     pub orphan_silence: Duration,
-    /// Silence after which an agent has a member looked after by another one.
+    /// Silence after which a member is expelled, if pings fail too.
     pub member_silence: Duration,
+    /// The same for an agent that took over and has not heard the member since: all beat at once
+    /// when they hear of it.
+    pub member_silence_new: Duration,
+    /// How long before that the pings begin, by the agent and by another member.
+    pub trial: Duration,
     /// How long a joiner waits for an answer.
     pub join_wait: Duration,
     /// How long a node seeks a tree before it is one of its own.
@@ -63,10 +68,12 @@ impl Default for Config {
             ping_apart: Duration::from_millis(300),
             claim_apart: Duration::from_millis(300),
             claim_wait: Duration::from_millis(600),
-            claims_max: 3,
+            claims_max: 6,
             agent_silence: Duration::from_millis(5_250),
             orphan_silence: Duration::from_secs(12),
             member_silence: Duration::from_secs(6),
+            member_silence_new: Duration::from_secs(5),
+            trial: Duration::from_millis(1_500),
             join_wait: Duration::from_secs(2),
             seek_max: Duration::from_secs(5),
             measured_max: 6,

@@ -103,6 +103,11 @@ impl Child {
             before: None,
         }
     }
+
+    /// How long it may be silent: so long once it was heard, so long before.
+    pub(crate) const fn patience(&self, (heard, new): (Duration, Duration)) -> Duration {
+        if self.seq == 0 { new } else { heard }
+    }
 }
 
 /// A silent member between suspicion and expulsion.

@@ -91,6 +91,7 @@ impl Dicast {
 
     /// Gives a new seat and tells all members. The seat's holder is told by the caller.
     pub(super) fn add_seat(&mut self, now: Time, level: u8, seat: Seat) -> Option<u8> {
+        self.free_other_seat(now, level, seat.id(), None);
         let post = self.posts.get_mut(&level)?;
         let slot = post.view.roster.add(seat)?;
         post.children.insert(slot, Child::new(now));
@@ -98,8 +99,21 @@ impl Dicast {
         Some(slot)
     }
 
+    /// A node sits in a cluster once: as itself, or for the one post that it can hold below.
+    fn free_other_seat(&mut self, now: Time, level: u8, id: NodeId, but: Option<u8>) {
+        let seats = self.posts.get(&level).map(|post| post.view.roster.iter());
+        let other = seats
+            .into_iter()
+            .flatten()
+            .find(|(slot, seat)| seat.id() == id && Some(*slot) != but);
+        if let Some(slot) = other.map(|(slot, _)| slot) {
+            self.remove_seat(now, level, slot);
+        }
+    }
+
     /// Replaces who sits at `slot`, and tells all members if that says anything new.
     pub(super) fn reseat(&mut self, now: Time, level: u8, slot: u8, seat: Seat) {
+        self.free_other_seat(now, level, seat.id(), Some(slot));
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };
@@ -196,6 +210,10 @@ impl Dicast {
             return;
         };
         membership.hear(now);
+        // Only what is said of our own seat counts: after a merge the other numbers in our copy are
+        // those of the old cluster, until the agent has answered what we ask.
+        let ours = moved.slot == membership.slot;
+        let lost = ours && moved.seat.as_ref().is_none_or(|seat| seat.id() != me);
         let before = membership.view.roster.clone();
         match moved.seat {
             Some(seat) => membership.view.roster.put(moved.slot, seat),
@@ -204,11 +222,6 @@ impl Dicast {
             }
         }
         membership.view.deputies = moved.deputies;
-        let lost = membership
-            .view
-            .roster
-            .get(membership.slot)
-            .is_none_or(|seat| seat.id() != me);
         if level == 1 {
             let view = membership.view.clone();
             self.tell_members(Some(&before), &view);

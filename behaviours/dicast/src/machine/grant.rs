@@ -12,14 +12,23 @@ use super::Dicast;
 use crate::{
     Message,
     cluster::{ClusterRef, SEATS_MAX, Seat},
-    state::Phase,
+    state::{Doubt, Membership, Phase},
     wire::{Claim, Fenced, Grant, Twin, Twinned},
 };
 
 impl Dicast {
     /// A deputy, or the agent for its successor, asks for the next epoch of a child.
     pub(super) fn on_claim(&mut self, now: Time, from: NodeId, claim: Claim) {
+        // An agent asks for its successor; a deputy for itself, perhaps through another.
+        let asker = if claim.accusers == 0 {
+            from
+        } else {
+            claim.seat.id()
+        };
         let Some((level, slot)) = self.child_of(claim.cluster) else {
+            if from == asker {
+                self.pass_claim(now, claim);
+            }
             return;
         };
         let post = &self.posts[&level];
@@ -31,7 +40,7 @@ impl Dicast {
         };
         let again = current != claim.cluster && agent.id == claim.seat.id();
         if again {
-            self.grant(now, from, level, slot, claim.cluster);
+            self.grant(now, asker, level, slot, claim.cluster);
             return;
         }
         let silent = post.children.get(&slot).is_none_or(|child| {
@@ -44,7 +53,7 @@ impl Dicast {
                 cluster: current,
                 agent,
             };
-            self.send(now, from, Message::Fenced(fenced));
+            self.send(now, asker, Message::Fenced(fenced));
             return;
         }
         let mut seat = seat.clone();
@@ -53,7 +62,26 @@ impl Dicast {
         seat.fit = claim.seat.fit;
         seat.up_s = claim.seat.up_s;
         self.promote(now, level, slot, seat);
-        self.grant(now, from, level, slot, claim.cluster);
+        self.grant(now, asker, level, slot, claim.cluster);
+    }
+
+    /// A claim for the agent of a cluster in which we sit too: the claimant knows an older one. It
+    /// comes from the claimant itself, so that no claim goes round.
+    fn pass_claim(&mut self, now: Time, claim: Claim) {
+        let me = self.id();
+        let seats_it = |membership: &&Membership| {
+            let view = &membership.view;
+            let seat = view.roster.find_child(claim.cluster);
+            seat.is_some() && view.agent.id != me && membership.doubt == Doubt::None
+        };
+        let levels = self.membership_levels().into_iter();
+        let found = levels
+            .filter_map(|level| self.membership(level))
+            .find(seats_it);
+        let agent = found.map(|membership| membership.view.agent.id);
+        if let Some(agent) = agent {
+            self.send(now, agent, Message::Claim(claim));
+        }
     }
 
     /// The seat's cluster under the next name or epoch.

@@ -180,21 +180,23 @@ impl Dicast {
 
     /// Members that are silent for too long are looked after.
     fn look_at_members(&mut self, now: Time, level: u8) {
-        let silence = self.config.member_silence;
+        let trial = self.config.trial;
+        let silences = (self.config.member_silence, self.config.member_silence_new);
         let me = self.id();
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };
-        let mut suspects = Vec::new();
+        let (mut suspects, mut tried) = (Vec::new(), Vec::new());
         for (slot, seat) in post.view.roster.iter() {
             let Some(child) = post.children.get_mut(&slot) else {
                 continue;
             };
+            let patience = child.patience(silences);
             // A trial without a verdict is held again.
-            let tried = child
-                .trial
-                .is_some_and(|trial| now.since(trial.began) < silence);
-            if seat.id() != me && !tried && now.since(child.heard) > silence {
+            let under_way = |trial: Trial| now.since(trial.began) < patience;
+            if child.trial.is_some_and(under_way) {
+                tried.push(slot);
+            } else if seat.id() != me && now.since(child.heard) + trial > patience {
                 child.trial = Some(Trial {
                     began: now,
                     unanswered: false,
@@ -202,6 +204,9 @@ impl Dicast {
                 });
                 suspects.push((slot, seat.contact.clone()));
             }
+        }
+        for slot in tried {
+            self.judge(now, level, slot);
         }
         for (slot, contact) in suspects {
             self.check(now, contact, Why::Member(level, slot));
@@ -257,9 +262,16 @@ impl Dicast {
 
     /// Expels a member that neither we nor another member reach.
     pub(super) fn judge(&mut self, now: Time, level: u8, slot: u8) {
+        let silences = (self.config.member_silence, self.config.member_silence_new);
         let post = self.posts.get(&level);
-        let trial = post.and_then(|post| post.children.get(&slot)?.trial);
-        if trial.is_some_and(|trial| trial.unanswered && trial.confirmed) {
+        let guilty = post
+            .and_then(|post| post.children.get(&slot))
+            .is_some_and(|child| {
+                let trial = child.trial;
+                let silent = now.since(child.heard) >= child.patience(silences);
+                silent && trial.is_some_and(|trial| trial.unanswered && trial.confirmed)
+            });
+        if guilty {
             self.remove_seat(now, level, slot);
         }
     }
