@@ -64,7 +64,7 @@ mod event;
 mod links;
 mod machine;
 mod state;
-mod wire;
+pub mod wire;
 
 pub use crate::{
     config::Config,
