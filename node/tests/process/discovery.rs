@@ -2,15 +2,16 @@
 
 use std::{
     fs,
+    path::Path,
     process::{Output, Stdio},
 };
 
 use tokio::process::{Child, Command};
 
-use super::bench::{Bench, Node, QUIC, TCP};
+use super::bench::{Bench, Node, QUIC, TCP, eventually};
 
 /// Two network namespaces with a cable between them, a node in each. Ends, with both nodes, when
-/// its standard input does. `$0` is the program; the addresses are of the block for such tests.
+/// its standard input does; killed, it takes them with it, as all share a namespace of processes. `$0` is the program; the addresses are of the block for such tests.
 const TWO_HOSTS: &str = r#"
 set -e
 mkfifo made go
@@ -44,6 +45,10 @@ fn isolated(bench: &Bench, script: &str) -> Command {
             "--map-root-user",
             "--net",
             "--mount",
+            // Whoever ends the outermost process, and however, ends all in it.
+            "--pid",
+            "--fork",
+            "--kill-child",
             "sh",
             "-c",
             script,
@@ -71,7 +76,6 @@ struct Hosts {
     #[expect(dead_code, reason = "its end is the end of the nodes")]
     holder: Child,
     nodes: [Node; 2],
-    #[expect(dead_code, reason = "outlives the nodes")]
     bench: Bench,
 }
 
@@ -107,6 +111,34 @@ async fn two_nodes_find_each_other_by_mdns_alone() {
     let id = right.answers_elsewhere().await.peer_id;
     left.answers_elsewhere().await;
     left.knows(&id).await;
+    let started = processes_in(&hosts.bench.path(""));
+    assert!(
+        started.len() >= 2,
+        "both nodes run in the bench: {started:?}"
+    );
+    drop(hosts);
+    eventually("all that the test started has ended", async || {
+        let mut pids = started.iter();
+        pids.all(|pid| !is_running(*pid)).then_some(())
+    })
+    .await;
+}
+
+/// Processes whose working directory is `directory`.
+fn processes_in(directory: &Path) -> Vec<u32> {
+    let directory = fs::canonicalize(directory).unwrap();
+    let processes = fs::read_dir("/proc").unwrap();
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let cwd = |pid: u32| fs::read_link(format!("/proc/{pid}/cwd")).ok();
+    pids.filter(|&pid| cwd(pid).as_deref() == Some(&*directory))
+        .collect()
+}
+
+/// Whether the process exists and is no zombie that waits for its parent.
+fn is_running(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let state = status.lines().find(|line| line.starts_with("State:"));
+    state.is_some_and(|state| !state.contains('Z'))
 }
 
 #[tokio::test(flavor = "multi_thread")]
