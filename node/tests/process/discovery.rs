@@ -11,7 +11,8 @@ use tokio::process::{Child, Command};
 use super::bench::{Bench, Node, QUIC, TCP, eventually};
 
 /// Two network namespaces with a cable between them, a node in each. Ends, with both nodes, when
-/// its standard input does; killed, it takes them with it, as all share a namespace of processes. `$0` is the program; the addresses are of the block for such tests.
+/// its standard input does; killed, it takes them with it, as all share a namespace of processes.
+/// `$0` is the program; the addresses are of the block for such tests.
 const TWO_HOSTS: &str = r#"
 set -e
 mkfifo made go
