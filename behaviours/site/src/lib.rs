@@ -45,6 +45,7 @@ mod directory;
 mod join;
 mod machine;
 mod membership;
+mod outbox;
 mod peer;
 mod report;
 mod root;

@@ -5,8 +5,6 @@
 //! that the site manager wraps goes on to its machine. Nothing is decided here. Control messages
 //! are outputs; frames are asked for by peer ([`Peer::fill`]), as the node's frame handlers do.
 
-use std::collections::{BTreeMap, VecDeque};
-
 use bytes::{Bytes, BytesMut};
 use opus_core::{Contact, Deadline, Input, Machine, NodeId, Output, OverlayId, Seed, Time};
 use opus_overlay::Overlay;
@@ -17,6 +15,7 @@ pub use self::surface::{PeerCommand, PeerConfig, PeerEvent, PeerMessage};
 use crate::{
     command::{Command, Event},
     machine::Site,
+    outbox::Outbox,
 };
 
 mod surface;
@@ -29,13 +28,8 @@ pub struct Peer {
     site: Site,
     relay: Forward,
     now: Time,
-    /// Which machines want each peer connected; bounded by their own tables.
-    wanted: BTreeMap<NodeId, Wanted>,
-    outputs: VecDeque<Output<PeerMessage, PeerEvent>>,
+    outbox: Outbox<PeerMessage, PeerEvent, 3>,
 }
-
-/// Who wants a peer connected: probe, overlay, site.
-type Wanted = [bool; 3];
 
 /// The machine an output comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +49,7 @@ impl Peer {
             site: Site::new(config.site, me, boots, seed.derive("site", boots)),
             relay: Forward::new(config.relay, id),
             now: Time::ZERO,
-            wanted: BTreeMap::new(),
-            outputs: VecDeque::new(),
+            outbox: Outbox::new(),
         }
     }
 
@@ -131,7 +124,7 @@ impl Peer {
             } => {
                 let result = self.relay.send(now, overlay, flow, &frames, last, false);
                 let published = PeerEvent::Published { overlay, result };
-                self.outputs.push_back(Output::Event(published));
+                self.outbox.tell(published);
             }
             PeerCommand::Taken { att, frames, bytes } => {
                 let taken = opus_relay::Command::Taken { att, frames, bytes };
@@ -155,7 +148,7 @@ impl Peer {
 
     fn on_dial_failed(&mut self, peer: NodeId) {
         let now = self.now;
-        let [probe, overlay, site] = self.wanted.get(&peer).copied().unwrap_or_default();
+        let [probe, overlay, site] = self.outbox.wanted(peer);
         if probe {
             self.probe.handle(now, Input::DialFailed(peer));
         }
@@ -171,20 +164,28 @@ impl Peer {
     fn pump(&mut self) {
         loop {
             if let Some(output) = self.site.poll_output() {
-                if let Some(event) = self.carry(Origin::Site, output, PeerMessage::Site) {
+                if let Some(event) =
+                    self.outbox
+                        .carry(Origin::Site as usize, output, PeerMessage::Site)
+                {
                     self.on_site_event(event);
                 }
             } else if let Some(output) = self.overlay.poll_output() {
-                if let Some(event) = self.carry(Origin::Overlay, output, PeerMessage::Overlay) {
+                if let Some(event) =
+                    self.outbox
+                        .carry(Origin::Overlay as usize, output, PeerMessage::Overlay)
+                {
                     self.inform_site(Command::Overlay(event));
                 }
             } else if let Some(output) = self.probe.poll_output() {
-                if let Some(event) = self.carry(Origin::Probe, output, PeerMessage::Probe) {
+                if let Some(event) =
+                    self.outbox
+                        .carry(Origin::Probe as usize, output, PeerMessage::Probe)
+                {
                     self.inform_site(Command::Probe(event));
                 }
             } else if let Some(event) = self.relay.poll_event() {
-                self.outputs
-                    .push_back(Output::Event(PeerEvent::Relay(event.clone())));
+                self.outbox.tell(PeerEvent::Relay(event.clone()));
                 self.inform_site(Command::Relay(event));
             } else {
                 return;
@@ -208,46 +209,7 @@ impl Peer {
             | Event::Ended { .. }
             | Event::Member { .. }
             | Event::Contact(_)
-            | Event::Told { .. } => self
-                .outputs
-                .push_back(Output::Event(PeerEvent::Site(event))),
-        }
-    }
-
-    /// Passes an output on to the driver; gives back an event for the site manager or the node.
-    fn carry<M, E>(
-        &mut self,
-        from: Origin,
-        output: Output<M, E>,
-        wrap: impl FnOnce(M) -> PeerMessage,
-    ) -> Option<E> {
-        match output {
-            Output::Event(event) => return Some(event),
-            Output::Send { to, message, lane } => self.outputs.push_back(Output::Send {
-                to,
-                message: wrap(message),
-                lane,
-            }),
-            Output::Dial(peer) => {
-                self.wanted.entry(peer).or_default()[from as usize] = true;
-                self.outputs.push_back(Output::Dial(peer));
-            }
-            Output::Release(peer) => self.release(from, peer),
-            Output::Penalise(peer, offence) => {
-                self.outputs.push_back(Output::Penalise(peer, offence));
-            }
-        }
-        None
-    }
-
-    fn release(&mut self, from: Origin, peer: NodeId) {
-        let Some(wanted) = self.wanted.get_mut(&peer) else {
-            return;
-        };
-        wanted[from as usize] = false;
-        if *wanted == Wanted::default() {
-            self.wanted.remove(&peer);
-            self.outputs.push_back(Output::Release(peer));
+            | Event::Told { .. } => self.outbox.tell(PeerEvent::Site(event)),
         }
     }
 }
@@ -303,7 +265,7 @@ impl Machine for Peer {
     }
 
     fn poll_output(&mut self) -> Option<Output<PeerMessage, PeerEvent>> {
-        if let Some(output) = self.outputs.pop_front() {
+        if let Some(output) = self.outbox.poll() {
             return Some(output);
         }
         let delivery = self.relay.poll_deliver()?;

@@ -4,17 +4,14 @@
 //! what one tells is carried to the other here, as [`crate::Peer`] does it for the machines that
 //! carry applications. Scenarios of the hierarchy alone run this, 10,000 nodes and more at a time.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::time::Duration;
 
-use opus_core::{
-    Contact, Deadline, Input, Limits, Machine, Malformed, NodeId, Output, Seed, Time, Wire,
-};
+use opus_core::{Contact, Deadline, Input, Limits, Machine, Malformed, Output, Seed, Time, Wire};
 use opus_dicast::Dicast;
 use opus_probe::Probe;
 use serde::{Deserialize, Serialize};
+
+use crate::outbox::Outbox;
 
 /// An older delay is measured again: seats are chosen once, and well.
 const AGE_MAX: Duration = Duration::from_secs(60);
@@ -24,9 +21,8 @@ const AGE_MAX: Duration = Duration::from_secs(60);
 pub struct Status {
     probe: Probe,
     dicast: Dicast,
-    /// Which machines want each peer connected: probe, dicast. Bounded by their own tables.
-    wanted: BTreeMap<NodeId, [bool; 2]>,
-    outputs: VecDeque<Output<StatusMessage, opus_dicast::Event>>,
+    /// Of the probe, machine 0, and of dicast, machine 1.
+    outbox: Outbox<StatusMessage, opus_dicast::Event, 2>,
 }
 
 /// A message of either machine.
@@ -68,8 +64,7 @@ impl Status {
         Self {
             probe: Probe::new(probe, rng("probe")),
             dicast: Dicast::new(dicast, me, boots, rng("dicast")),
-            wanted: BTreeMap::new(),
-            outputs: VecDeque::new(),
+            outbox: Outbox::new(),
         }
     }
 
@@ -87,13 +82,13 @@ impl Status {
     fn pump(&mut self, now: Time) {
         loop {
             if let Some(output) = self.dicast.poll_output() {
-                if let Some(event) = self.carry(1, output, |message| {
+                if let Some(event) = self.outbox.carry(1, output, |message| {
                     StatusMessage::Dicast(Box::new(message))
                 }) {
                     self.on_dicast_event(now, event);
                 }
             } else if let Some(output) = self.probe.poll_output() {
-                if let Some(event) = self.carry(0, output, StatusMessage::Probe) {
+                if let Some(event) = self.outbox.carry(0, output, StatusMessage::Probe) {
                     self.on_probe_event(now, &event);
                 }
             } else {
@@ -111,7 +106,7 @@ impl Status {
             };
             self.probe.handle(now, Input::Command(command));
         } else {
-            self.outputs.push_back(Output::Event(event));
+            self.outbox.tell(event);
         }
     }
 
@@ -129,40 +124,6 @@ impl Status {
             opus_probe::Event::Refused { .. } => return,
         };
         self.dicast.handle(now, Input::Command(command));
-    }
-
-    /// Passes an output on to the driver; gives back an event.
-    fn carry<M, E>(
-        &mut self,
-        from: usize,
-        output: Output<M, E>,
-        wrap: impl FnOnce(M) -> StatusMessage,
-    ) -> Option<E> {
-        match output {
-            Output::Event(event) => return Some(event),
-            Output::Send { to, message, lane } => self.outputs.push_back(Output::Send {
-                to,
-                message: wrap(message),
-                lane,
-            }),
-            Output::Dial(peer) => {
-                self.wanted.entry(peer).or_default()[from] = true;
-                self.outputs.push_back(Output::Dial(peer));
-            }
-            Output::Release(peer) => {
-                if let Some(wanted) = self.wanted.get_mut(&peer) {
-                    wanted[from] = false;
-                    if *wanted == [false; 2] {
-                        self.wanted.remove(&peer);
-                        self.outputs.push_back(Output::Release(peer));
-                    }
-                }
-            }
-            Output::Penalise(peer, offence) => {
-                self.outputs.push_back(Output::Penalise(peer, offence));
-            }
-        }
-        None
     }
 }
 
@@ -184,7 +145,7 @@ impl Machine for Status {
                 self.dicast.handle(now, Input::Disconnected(peer));
             }
             Input::DialFailed(peer) => {
-                let [probe, dicast] = self.wanted.get(&peer).copied().unwrap_or_default();
+                let [probe, dicast] = self.outbox.wanted(peer);
                 if probe {
                     self.probe.handle(now, Input::DialFailed(peer));
                 }
@@ -218,6 +179,6 @@ impl Machine for Status {
     }
 
     fn poll_output(&mut self) -> Option<Output<StatusMessage, opus_dicast::Event>> {
-        self.outputs.pop_front()
+        self.outbox.poll()
     }
 }
