@@ -39,14 +39,11 @@ pub use self::{
     change::Change,
     down::{Down, Origin},
     filter::Filter,
-    float::{Half, Up8, Up16, Up24},
+    float::{Up8, Up16, Up24},
     grants::Grants,
-    key::{
-        Adds, Function, KeyError, KeyId, KeySpec, LEVELS_MAX, Mode, NODES_MAX, TOP_MAX, Tolerance,
-        Urgency,
-    },
+    key::{Adds, Function, KeyError, KeyId, KeySpec, Mode, NODES_MAX, TOP_MAX, Tolerance, Urgency},
     record::{AGE_MAX, Fold, Record},
     report::{Item, KEYS_MAX, Report, Reporter, Source},
-    slots::{Occupant, Outcome, SLOTS_MAX, Slots, Term, Vacated, Verdict},
+    slots::{Occupant, Outcome, Slots, Term, Vacated, Verdict},
     summary::{Distinct, Entry, Quantiles, Sample, Summary, Top},
 };

@@ -2,8 +2,7 @@
 //!
 //! A slack, a half width or an age may be told too large, never too small; a width that is granted
 //! may be too small, never too large. So each conversion says in its name which way it rounds.
-//! [`Up16`] and [`Up24`] are the upper bits of an unsigned `f32`; [`Half`] is a binary16 scaled to
-//! the range of its key; [`Up8`] counts nodes.
+//! [`Up16`] and [`Up24`] are the upper bits of an unsigned `f32`; [`Up8`] counts nodes.
 
 use opus_core::{
     Malformed,
@@ -157,84 +156,9 @@ impl Pack for Up8 {
     }
 }
 
-/// A signed number in 16 bits, nearest: a binary16 (10 bits of mantissa) after scaling by a power
-/// of two, so that the key's reach lies at its upper end. Its error is known to the receiver.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Half(u16);
-
-impl Half {
-    /// `x` as one of at most `reach` in magnitude. `x`, `reach`: finite, `reach` above zero.
-    pub fn of(x: f64, reach: f64) -> Self {
-        let scaled = (x.abs() / unit(reach)).min(1.0) * 32_768.0;
-        let exponent = if scaled > 0.0 {
-            (libm::frexp(scaled).1 - 1).max(-14)
-        } else {
-            -14
-        };
-        let mantissa = libm::rint(libm::ldexp(scaled, 10 - exponent));
-        // A mantissa that rounds up to 2^11 carries into the exponent by itself.
-        let bits = whole16(f64::from((exponent + 14) << 10) + mantissa);
-        Self(bits | if x < 0.0 { 0x8000 } else { 0 })
-    }
-
-    /// The number, for the same `reach`.
-    pub fn value(self, reach: f64) -> f64 {
-        let (mantissa, exponent) = self.parts();
-        let magnitude = libm::ldexp(mantissa, exponent - 15) * unit(reach);
-        if self.0 & 0x8000 == 0 {
-            magnitude
-        } else {
-            -magnitude
-        }
-    }
-
-    /// How far the number may be from the one it was made of.
-    pub fn error(self, reach: f64) -> f64 {
-        libm::ldexp(unit(reach), self.parts().1 - 16)
-    }
-
-    /// Mantissa and exponent of the scaled magnitude.
-    fn parts(self) -> (f64, i32) {
-        let (field, low) = (i32::from(self.0 >> 10 & 31), f64::from(self.0 & 1_023));
-        if field == 0 {
-            (low, -24)
-        } else {
-            (low + 1_024.0, field - 25)
-        }
-    }
-}
-
-impl Pack for Half {
-    fn pack(&self, to: &mut Writer) {
-        to.raw(&self.0.to_le_bytes());
-    }
-
-    fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let bits = u16::from_le_bytes(Pack::unpack(from)?);
-        if bits & 0x7c00 == 0x7c00 {
-            return Err(Malformed::Invalid("not a finite number"));
-        }
-        Ok(Self(bits))
-    }
-}
-
-/// The power of two not below `reach`, or the next above it.
-fn unit(reach: f64) -> f64 {
-    libm::ldexp(1.0, libm::frexp(reach).1)
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float's cast saturates, and the value is whole and below 2^16"
-)]
-fn whole16(x: f64) -> u16 {
-    x as u16
-}
-
 #[cfg(test)]
 mod tests {
-    use opus_core::pack::{from_bytes, to_bytes};
+    use opus_core::pack::from_bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -257,24 +181,12 @@ mod tests {
         }
 
         #[test]
-        fn a_half_is_as_near_as_it_says(x in -1.0..=1.0_f64, reach in 1e-9..1e12_f64) {
-            let half = Half::of(x * reach, reach);
-            prop_assert!((half.value(reach) - x * reach).abs() <= half.error(reach));
-            let coarse = reach * 1e-8 + (x * reach).abs() / 2_048.0;
-            prop_assert!(half.error(reach) <= coarse);
-        }
-
-        #[test]
         fn every_short_float_that_is_accepted_is_finite(bytes in any::<[u8; 3]>()) {
             if let Ok(up) = from_bytes::<Up16>(&bytes[..2]) {
                 prop_assert!(up.value().is_finite() && Up16::of(up.value()) == up);
             }
             if let Ok(up) = from_bytes::<Up24>(&bytes) {
                 prop_assert!(up.value().is_finite() && Up24::of(up.value()) == up);
-            }
-            if let Ok(half) = from_bytes::<Half>(&bytes[..2]) {
-                prop_assert!(half.value(100.0).abs() <= 300.0);
-                prop_assert_eq!(to_bytes(&half), bytes[..2].to_vec());
             }
         }
     }
@@ -286,11 +198,5 @@ mod tests {
         }
         assert_eq!(Up8::of(17).value(), 18);
         assert_eq!(Up8::of(u64::MAX).value(), Up8::MAX);
-    }
-
-    #[test]
-    fn half_a_range_in_sixteen_bits_is_exact() {
-        let half = Half::of(-50.0, 100.0);
-        assert!((half.value(100.0) + 50.0).abs() < f64::EPSILON);
     }
 }

@@ -9,7 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{key::KeyId, slots::SLOTS_MAX};
+use super::key::KeyId;
+use crate::cluster::SEATS_MAX;
 
 /// Widths of all children for all keys.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +51,7 @@ impl Grants {
         let grants = self
             .keys
             .entry(key)
-            .or_insert_with(|| vec![Grant::default(); SLOTS_MAX]);
+            .or_insert_with(|| vec![Grant::default(); SEATS_MAX]);
         let target_of = |slot: usize| {
             let named = targets.iter().find(|it| usize::from(it.0) == slot);
             named.map_or(0.0, |it| it.1.clamp(0.0, f32::MAX))

@@ -12,9 +12,10 @@ use opus_core::{
 };
 
 use super::float::{ceil32, floor32, round32};
+use crate::cluster;
 
-/// Levels of a tree: 16^6 nodes.
-pub const LEVELS_MAX: usize = 6;
+/// Levels of a tree, as an index counts them.
+pub(crate) const LEVELS_MAX: usize = cluster::LEVELS_MAX as usize;
 /// Most nodes a count may name; more than six levels of 47 hold in practice.
 pub const NODES_MAX: u64 = 1 << 32;
 /// Longest list of a top-k key.

@@ -22,12 +22,11 @@ use super::{
     report::{KEYS_MAX, Report},
     summary::Summary,
 };
+use crate::cluster::SEATS_MAX;
 
 mod column;
 mod verdict;
 
-/// Most members of a cluster: 3d - 1 = 47, and room for those that arrive during a split.
-pub const SLOTS_MAX: usize = 64;
 /// Under which a sender's reports are numbered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Term {
@@ -58,7 +57,7 @@ pub enum Vacated {
 /// All slots of one cluster.
 #[derive(Clone, Debug)]
 pub struct Slots {
-    places: [Option<Place>; SLOTS_MAX],
+    places: [Option<Place>; SEATS_MAX],
     columns: BTreeMap<KeyId, Column>,
 }
 
@@ -92,7 +91,7 @@ impl Slots {
     /// No slot is taken; the members are counted.
     pub fn new() -> Self {
         Self {
-            places: [None; SLOTS_MAX],
+            places: [None; SEATS_MAX],
             columns: BTreeMap::from([(KeyId::MEMBERS, Column::default())]),
         }
     }
@@ -110,7 +109,7 @@ impl Slots {
         occupant: Occupant,
         since: Term,
     ) -> bool {
-        if usize::from(slot) >= SLOTS_MAX {
+        if usize::from(slot) >= SEATS_MAX {
             return false;
         }
         self.clear(slot);

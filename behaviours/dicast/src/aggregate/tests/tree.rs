@@ -6,7 +6,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use opus_core::{Time, pack};
+use opus_core::{Rng, Seed, Time, pack};
+use rand::RngExt;
 
 use super::super::*;
 
@@ -25,26 +26,22 @@ type Shadows = [Shadow; 2];
 /// A leaf's value and weight, if it has one.
 type Sampled = Option<(f32, f32)>;
 
-/// A small generator, so that a case is one number.
-#[derive(Clone, Debug)]
-pub(super) struct Dice(pub(super) u64);
+/// What falls as it may, so that a case is one number.
+#[derive(Debug)]
+pub(super) struct Dice(Rng);
 
 impl Dice {
-    pub(super) fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ x >> 31
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Seed::new(seed).rng())
     }
 
     pub(super) fn below(&mut self, n: u64) -> u64 {
-        self.roll() % n.max(1)
+        self.0.random_range(0..n.max(1))
     }
 
     /// 0 to 1.
     pub(super) fn share(&mut self) -> f64 {
-        self.below(1 << 30) as f64 / (1_u64 << 30) as f64
+        self.0.random_range(0.0..1.0)
     }
 
     pub(super) fn chance(&mut self, percent: u64) -> bool {
@@ -208,7 +205,7 @@ impl World {
             Function::WeightedMean => Sample::Weighted(f64::from(x), f64::from(weight)),
             Function::Distinct => {
                 let mut set = Distinct::default();
-                set.insert(Dice(u64::from(x.to_bits())).roll());
+                set.insert(Dice::new(u64::from(x.to_bits())).0.random());
                 Sample::Items(Box::new(set))
             }
             Function::Count
