@@ -1,47 +1,41 @@
 //! The draws of one frame: a few words from a key, with nothing to set up.
 //!
-//! `SplitMix64`, a counter under a mixing function, seeded per frame by link and number of the
-//! frame. A frame needs one to five draws; deriving a sub-seed by hash and keying a `ChaCha12` for
-//! them took longer than all else that a simulated message costs. Nothing here is a secret, and the
-//! mixing passes the usual statistical batteries.
+//! `SplitMix64`, seeded per frame by link and number of the frame. A frame needs one to five draws;
+//! deriving a sub-seed by hash and keying a `ChaCha12` for them took longer than all else that a
+//! simulated message costs. Nothing here is a secret.
 //!
 //! Source: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators".
 
-/// The odd number next to 2^64 divided by the golden ratio.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_xoshiro::SplitMix64;
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub(crate) struct Draws(u64);
+pub(crate) struct Draws(SplitMix64);
 
 impl Draws {
     /// The draws of number `index` under `key`.
-    pub(crate) const fn new(key: u64, index: u64) -> Self {
-        Self(mix(key.wrapping_add(mix(index.wrapping_mul(STEP)))))
+    pub(crate) fn new(key: u64, index: u64) -> Self {
+        // One word of each, or neighbouring frames and links would share the rest.
+        let index = SplitMix64::seed_from_u64(index).next_u64();
+        let seed = SplitMix64::seed_from_u64(key ^ index).next_u64();
+        Self(SplitMix64::seed_from_u64(seed))
     }
 
     /// Uniform over all words.
-    pub(crate) const fn word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(STEP);
-        mix(self.0)
+    pub(crate) fn word(&mut self) -> u64 {
+        self.0.next_u64()
     }
 
     /// Uniform in 0 to below 1, in steps of 2^-53.
-    pub(crate) const fn unit(&mut self) -> f64 {
-        (self.word() >> 11) as f64 * (1.0 / (1_u64 << 53) as f64)
+    pub(crate) fn unit(&mut self) -> f64 {
+        self.0.random()
     }
 
     /// True with probability `chance`; none is drawn for what never happens.
     pub(crate) fn happens(&mut self, chance: f64) -> bool {
         chance > 0.0 && self.unit() < chance
     }
-}
-
-/// Each bit of the input changes each bit of the output with probability near a half.
-pub(crate) const fn mix(word: u64) -> u64 {
-    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }
 
 #[cfg(test)]

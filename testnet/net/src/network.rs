@@ -1,16 +1,13 @@
 //! `n` nodes, the links between them, and their faults.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-    time::Duration,
-};
+use std::time::Duration;
 
 use opus_core::{Seed, Time};
+use rustc_hash::FxHashMap;
 
 use crate::{
     conditions::{BadConditions, Conditions},
-    draws::{Draws, mix},
+    draws::Draws,
     fault::{CutId, Effect, FaultError, Faults},
     link::{self, Fate, State},
     shape::{Shape, ShapeError, ShapeId, Shapes},
@@ -34,7 +31,7 @@ pub struct Network {
     /// Links that carried a frame under imperfect conditions, by from and to; never walked, but to
     /// forget. Overflow: above [`LINKS_MAX`] quiet links are forgotten and begin anew with another
     /// sub-seed.
-    links: HashMap<u64, State, BuildHasherDefault<PairHasher>>,
+    links: FxHashMap<u64, State>,
     links_max: usize,
     /// Times that links were forgotten.
     generation: u64,
@@ -69,7 +66,7 @@ impl Network {
             conditions: conditions.checked()?,
             key: link::key(seed.derive("network", 0)),
             shapes: Shapes::default(),
-            links: HashMap::default(),
+            links: FxHashMap::default(),
             links_max: LINKS_MAX,
             generation: 0,
             counts: Counts::default(),
@@ -273,9 +270,10 @@ impl Network {
             self.generation += 1;
         }
         let (network, generation) = (self.key, self.generation);
-        self.links
-            .entry(key)
-            .or_insert_with(|| State::new(Draws::new(network ^ mix(generation), key).word()))
+        self.links.entry(key).or_insert_with(|| {
+            let network = Draws::new(network, generation).word();
+            State::new(Draws::new(network, key).word())
+        })
     }
 }
 
@@ -283,26 +281,6 @@ impl Network {
 fn key(from: usize, to: usize) -> u64 {
     let index = |node: usize| u32::try_from(node).expect("a topology is far below 2^32 nodes");
     u64::from(index(from)) << 32 | u64::from(index(to))
-}
-
-/// Spreads a key over the table; keys are our own, so nobody can choose them to collide.
-#[derive(Clone, Copy, Debug, Default)]
-struct PairHasher(u64);
-
-impl Hasher for PairHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = mix(self.0 ^ word);
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Regions: nodes gathered around centres in a square, each behind an access line of its own.
 //!
-//! A delay is computed from two positions when it is asked for: 12 bytes a node, so that 100,000
+//! A delay is computed from two positions when it is asked for: 16 bytes a node, so that 100,000
 //! nodes need no matrix. One way from u to v takes the distance of their places and both access
 //! delays; the round trip is twice that. Places and access delays are whole microseconds, the
 //! distance is the square root of a whole number rounded up: delays are symmetric, obey the

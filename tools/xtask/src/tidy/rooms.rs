@@ -201,7 +201,7 @@ pub(super) const ROOMS: [Room; 16] = [
 ];
 
 /// Crates from outside that a pure crate may name. All are pure themselves.
-const PURE_EXTERNAL: [&str; 11] = [
+const PURE_EXTERNAL: [&str; 13] = [
     "blake3",
     "bytes",
     "cbor4ii",
@@ -209,6 +209,8 @@ const PURE_EXTERNAL: [&str; 11] = [
     "ed25519-dalek",
     "libm",
     "rand",
+    "rand_xoshiro",
+    "rustc-hash",
     "serde",
     "serde_bytes",
     "thiserror",
