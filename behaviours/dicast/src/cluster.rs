@@ -173,6 +173,14 @@ impl Roster {
         found.map(|(slot, _)| slot)
     }
 
+    /// Where whatever `seat` stands for sits: its cluster, or at level 1 the node.
+    pub fn find_seat(&self, seat: &Seat) -> Option<u8> {
+        match seat.child {
+            None => self.find(seat.id()),
+            Some(child) => self.find_child(child),
+        }
+    }
+
     /// Takes the lowest free number; `None` if all [`SEATS_MAX`] are taken.
     pub fn add(&mut self, seat: Seat) -> Option<u8> {
         let numbers = 0..u8::try_from(SEATS_MAX).expect("seats are numbered in one byte");
@@ -307,6 +315,13 @@ packed!(Ancestor {
     agent,
     deputies
 });
+
+impl Ancestor {
+    /// Its agent, and who else sits there.
+    pub fn posts(&self) -> impl Iterator<Item = &Contact> {
+        std::iter::once(&self.agent).chain(&self.deputies.0)
+    }
+}
 
 /// The clusters above, from the nearest to the root.
 pub type Path = Few<Ancestor, { LEVELS_MAX as usize }>;

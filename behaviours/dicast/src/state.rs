@@ -6,7 +6,7 @@ use opus_core::{Contact, NodeId, Time};
 
 use crate::{
     cluster::{ClusterRef, Path, Place, Seat, View},
-    wire::{Message, Welcome},
+    wire::{Office, Welcome},
 };
 
 /// A seat of ours: as a node in a cluster of level 1, or, above, for a cluster whose agent we are.
@@ -19,8 +19,6 @@ pub(crate) struct Membership {
     pub(crate) heard: Time,
     /// Of the last beat.
     pub(crate) seq: u32,
-    /// When the last beat was sent.
-    pub(crate) beat_at: Time,
     pub(crate) doubt: Doubt,
     /// When a full view was last asked for.
     pub(crate) asked_at: Option<Time>,
@@ -34,7 +32,6 @@ impl Membership {
             path: welcome.path,
             heard: now,
             seq: 0,
-            beat_at: now,
             doubt: Doubt::None,
             asked_at: None,
         }
@@ -153,8 +150,6 @@ pub(crate) enum Request {
 /// A search for a seat.
 #[derive(Clone, Debug)]
 pub(crate) struct Seek {
-    /// Level of the cluster that shall seat us.
-    pub(crate) target: u8,
     /// Since when nobody who is in a tree has answered.
     pub(crate) silent_since: Time,
     /// Whom to ask, at which level, the last first.
@@ -235,9 +230,7 @@ pub(crate) struct Former {
 /// An office handed over and not yet confirmed.
 #[derive(Clone, Debug)]
 pub(crate) struct Handover {
-    pub(crate) to: NodeId,
-    pub(crate) cluster: ClusterRef,
-    pub(crate) office: Message,
+    pub(crate) office: Office,
     pub(crate) tries: u8,
 }
 

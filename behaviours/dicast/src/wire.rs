@@ -96,23 +96,13 @@ packed!(Beat {
 pub struct Pulse {
     /// Of the cluster.
     pub tag: u16,
-    /// Last beat heard of the receiver.
-    pub echo: u32,
-    /// Time since then.
-    pub dwell: Duration,
     /// Of the view.
     pub view: u32,
     /// Of the path.
     pub path: u32,
 }
 
-packed!(Pulse {
-    tag,
-    echo,
-    dwell,
-    view,
-    path
-});
+packed!(Pulse { tag, view, path });
 
 /// A deputy to the parent: my cluster's agent is silent, grant me the next epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]

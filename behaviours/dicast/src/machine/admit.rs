@@ -61,10 +61,7 @@ impl Dicast {
             return;
         };
         let roster = &post.view.roster;
-        let known = match seat.child {
-            None => roster.find(to),
-            Some(child) => roster.find_child(child),
-        };
+        let known = roster.find_seat(&seat);
         let fit = roster.iter().filter(|(_, seat)| seat.fit).count();
         let room = roster.len() < SEATS_MAX && (seat.fit || 4 * fit > roster.len());
         let open = !matches!(post.phase, Phase::Merging { .. } | Phase::Leaving);
@@ -223,8 +220,8 @@ impl Dicast {
         }
         membership.view.deputies = moved.deputies;
         if level == 1 {
-            let view = membership.view.clone();
-            self.tell_members(Some(&before), &view);
+            let after = membership.view.roster.clone();
+            self.tell_members(&before, &after);
         }
         if lost {
             self.lose_seat(now, level);
@@ -253,9 +250,9 @@ fn agent_of(view: &View) -> Places {
 
 /// Whom to ask at the top.
 fn posts_of(root: &Ancestor) -> Places {
-    let agent = std::iter::once(&root.agent);
-    let all = agent.chain(&root.deputies.0);
-    let agents = all.map(|contact| (contact.clone(), Place::default()));
+    let agents = root
+        .posts()
+        .map(|contact| (contact.clone(), Place::default()));
     Places {
         level: root.level,
         same: true,

@@ -187,8 +187,7 @@ impl Dicast {
                 self.on_silent(now, &check.why);
             }
         }
-        let asked = self.seeks.values().find(|seek| seek.asked == Some(peer));
-        if let Some(target) = asked.map(|seek| seek.target) {
+        if let Some(target) = self.sought_from(peer) {
             self.timers.set(Timer::Seek(target), now);
         }
     }

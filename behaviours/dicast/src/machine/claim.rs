@@ -52,8 +52,7 @@ impl Dicast {
         };
         membership.doubt = Doubt::Claiming { tries: tries + 1 };
         let cluster = membership.view.cluster;
-        let mut posts = vec![parent.agent];
-        posts.extend(parent.deputies.0);
+        let posts: Vec<_> = parent.posts().collect();
         let whom = posts[tries as usize % posts.len()].clone();
         let seat = self.seat(now, Some(cluster), 0);
         let claim = Claim {
@@ -107,10 +106,7 @@ impl Dicast {
 
     /// Takes the post without a grant, under a new name.
     fn fork(&mut self, now: Time, level: u8) {
-        let cluster = ClusterRef {
-            id: self.rng.random(),
-            epoch: 1,
-        };
+        let cluster = self.new_name();
         self.succeed(now, level, cluster, None);
     }
 

@@ -6,7 +6,6 @@
 //! two agents ever hold the same cluster and epoch, without any quorum.
 
 use opus_core::{NodeId, Time};
-use rand::RngExt;
 
 use super::Dicast;
 use crate::{
@@ -92,14 +91,12 @@ impl Dicast {
         let post = self.posts.get(&level);
         let child = post.and_then(|post| post.children.get(&slot));
         let native = child.is_some_and(|child| child.native);
-        seat.child = Some(if native {
+        let next = if native {
             before.next()
         } else {
-            ClusterRef {
-                id: self.rng.random(),
-                epoch: 1,
-            }
-        });
+            self.new_name()
+        };
+        seat.child = Some(next);
         self.reseat(now, level, slot, seat);
         let post = self.posts.get_mut(&level);
         if let Some(child) = post.and_then(|post| post.children.get_mut(&slot)) {

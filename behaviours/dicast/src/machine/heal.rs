@@ -6,7 +6,7 @@ use rand::RngExt;
 use super::{Dicast, Timer};
 use crate::{
     Event, Message,
-    cluster::{Ancestor, ClusterRef, DEPUTIES},
+    cluster::{Ancestor, DEPUTIES},
     state::{Phase, Seek},
     wire::Hello,
 };
@@ -25,8 +25,7 @@ impl Dicast {
             let near = up.view.ancestor();
             std::iter::once(near).chain(up.path.0.iter().cloned())
         });
-        let posts =
-            above.flat_map(|ancestor| std::iter::once(ancestor.agent).chain(ancestor.deputies.0));
+        let posts = above.flat_map(|ancestor| ancestor.posts().cloned().collect::<Vec<_>>());
         // The siblings last: they are asked first, and the likeliest to be there.
         let siblings = up.iter().flat_map(|up| up.view.roster.iter());
         let siblings = siblings.map(|(_, seat)| seat.contact.clone());
@@ -39,10 +38,7 @@ impl Dicast {
         // The lost parent may grant this name to another, on the other side of a cut.
         let leaving = matches!(self.posts[&level].phase, Phase::Leaving);
         if !leaving {
-            let cluster = ClusterRef {
-                id: self.rng.random(),
-                epoch: 1,
-            };
+            let cluster = self.new_name();
             self.rename(now, level, cluster);
         }
     }
@@ -54,8 +50,7 @@ impl Dicast {
     }
 
     fn hello(root: &Ancestor, size: u32) -> Hello {
-        let agent = std::iter::once(root.agent.clone());
-        let posts = agent.chain(root.deputies.0.iter().cloned());
+        let posts = root.posts().cloned();
         Hello {
             root: root.cluster,
             height: root.level,
@@ -147,7 +142,6 @@ impl Dicast {
         let target = level + 1;
         let posts = hello.posts.0.iter().cloned();
         let seek = Seek {
-            target,
             silent_since: now,
             next: posts.map(|contact| (contact, hello.height)).collect(),
             asked: None,

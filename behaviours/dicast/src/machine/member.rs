@@ -21,7 +21,6 @@ impl Dicast {
             return;
         };
         membership.seq = membership.seq.wrapping_add(1);
-        membership.beat_at = now;
         let beat = Beat {
             tag: membership.view.cluster.tag(),
             slot: membership.slot,
@@ -70,8 +69,8 @@ impl Dicast {
         membership.slot = welcome.slot;
         membership.path = welcome.path;
         if level == 1 {
-            let view = membership.view.clone();
-            self.tell_members(Some(&before), &view);
+            let after = membership.view.roster.clone();
+            self.tell_members(&before, &after);
         } else {
             self.on_path_changed(now, level - 1);
         }
@@ -184,10 +183,8 @@ impl Dicast {
             self.orphan(now, level - 1);
         } else {
             if let Some(leaf) = &self.leaf {
-                let ancestor = leaf.view.ancestor();
-                let others = std::iter::once(ancestor.agent).chain(ancestor.deputies.0);
-                let others: Vec<_> = others.collect();
-                for contact in others {
+                let posts: Vec<_> = leaf.view.ancestor().posts().cloned().collect();
+                for contact in posts {
                     self.remember(contact);
                 }
             }

@@ -190,10 +190,7 @@ impl Dicast {
         };
         let mut seats = Vec::new();
         for (slot, seat) in other.roster.iter() {
-            let again = match seat.child {
-                None => post.view.roster.find(seat.id()),
-                Some(child) => post.view.roster.find_child(child),
-            };
+            let again = post.view.roster.find_seat(seat);
             if let Some(new) = again.or_else(|| post.view.roster.add(seat.clone())) {
                 post.children.insert(new, Child::new(now));
                 seats.push((slot, new));

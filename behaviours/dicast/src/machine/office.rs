@@ -1,7 +1,6 @@
 //! Posts that change hands while both are alive: to a split-off sibling's agent, to a deputy.
 
 use opus_core::{Contact, NodeId, Time, pack::Few};
-use rand::RngExt;
 
 use super::{Dicast, Timer};
 use crate::{
@@ -37,10 +36,7 @@ impl Dicast {
         post.phase = Phase::Asking(Request::Yield { to });
         post.calm_until = now + self.config.change_wait;
         if root {
-            let cluster = ClusterRef {
-                id: self.rng.random(),
-                epoch: 1,
-            };
+            let cluster = self.new_name();
             self.give_office(now, level, &contact, cluster, None);
         } else {
             self.ask_parent(now, level);
@@ -80,29 +76,15 @@ impl Dicast {
         view.cluster = cluster;
         view.agent = to.clone();
         view.deputies = Few(Vec::new());
-        let office = Message::Office(Office { old, view, up });
-        self.hand_over(now, level, to, cluster, office);
+        self.hand_over(now, Office { old, view, up });
     }
 
-    /// Sends an office until it is confirmed.
-    pub(super) fn hand_over(
-        &mut self,
-        now: Time,
-        level: u8,
-        to: &Contact,
-        cluster: ClusterRef,
-        office: Message,
-    ) {
-        let handover = Handover {
-            to: to.id,
-            cluster,
-            office: office.clone(),
-            tries: 1,
-        };
+    /// Sends an office to the agent whom it names, until that confirms it.
+    pub(super) fn hand_over(&mut self, now: Time, office: Office) {
+        let level = office.view.level;
+        let handover = Handover { office, tries: 0 };
         self.handovers.insert(level, handover);
-        self.timers
-            .set(Timer::Handover(level), now + self.config.claim_wait);
-        self.send_to(now, to, office);
+        self.on_handover_due(now, level);
     }
 
     pub(super) fn on_handover_due(&mut self, now: Time, level: u8) {
@@ -114,10 +96,11 @@ impl Dicast {
             return;
         }
         handover.tries += 1;
-        let (to, office) = (handover.to, handover.office.clone());
+        let office = handover.office.clone();
+        let to = office.view.agent.clone();
         self.timers
             .set(Timer::Handover(level), now + self.config.claim_wait);
-        self.send(now, to, office);
+        self.send_to(now, &to, Message::Office(office));
     }
 
     /// A post for us, from the one who holds it.
@@ -155,32 +138,41 @@ impl Dicast {
         view: View,
         up: Option<Membership>,
     ) {
-        let (level, cluster) = (view.level, view.cluster);
-        let seats = view.roster.iter();
-        let seats: Vec<_> = seats
-            .map(|(slot, seat)| (slot, seat.contact.clone()))
-            .collect();
+        let level = view.level;
         self.take_post(now, view, up);
-        for (slot, to) in seats {
-            let takeover = Takeover {
-                old,
-                cluster,
-                agent: self.me.contact.clone(),
-                slot,
-            };
-            self.send_to(now, &to, Message::Takeover(takeover));
-        }
+        self.tell_takeover(now, level, old);
         if self.posts[&level].up.is_some() {
             self.beat(now, level + 1);
         }
     }
 
+    /// Tells all members of our post at `level`, ourselves among them, what the cluster that they
+    /// know as `old` is.
+    pub(super) fn tell_takeover(&mut self, now: Time, level: u8, old: ClusterRef) {
+        let Some(post) = self.posts.get(&level) else {
+            return;
+        };
+        let (cluster, agent) = (post.view.cluster, &self.me.contact);
+        let told = post.view.roster.iter().map(|(slot, seat)| {
+            let takeover = Takeover {
+                old,
+                cluster,
+                agent: agent.clone(),
+                slot,
+            };
+            (seat.contact.clone(), takeover)
+        });
+        for (to, takeover) in told.collect::<Vec<_>>() {
+            self.send_to(now, &to, Message::Takeover(takeover));
+        }
+    }
+
     /// The receiver of an office says that it holds it.
     pub(super) fn on_office_confirmed(&mut self, now: Time, from: NodeId, fenced: &Fenced) {
-        let given = self
-            .handovers
-            .iter()
-            .find(|(_, handover)| handover.to == from && handover.cluster == fenced.cluster);
+        let given = self.handovers.iter().find(|(_, handover)| {
+            let view = &handover.office.view;
+            view.agent.id == from && view.cluster == fenced.cluster
+        });
         if let Some((&level, _)) = given {
             self.end_handover(now, level);
         }
@@ -188,15 +180,12 @@ impl Dicast {
 
     fn end_handover(&mut self, now: Time, level: u8) {
         self.timers.clear(Timer::Handover(level));
-        let Some(handover) = self.handovers.remove(&level) else {
-            return;
-        };
-        let Message::Office(office) = handover.office else {
+        let Some(Handover { office, .. }) = self.handovers.remove(&level) else {
             return;
         };
         let post = self.posts.get(&level);
         if post.is_some_and(|post| matches!(post.phase, Phase::Leaving)) {
-            self.remember_former(now, office.old, handover.cluster, office.view.agent);
+            self.remember_former(now, office.old, office.view.cluster, office.view.agent);
             self.drop_post(level);
         }
     }

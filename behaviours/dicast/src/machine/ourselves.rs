@@ -1,6 +1,7 @@
 //! What the other parts ask of us: who we are, where we sit, whom we remember.
 
 use opus_core::{BoundedQueue, Contact, NodeId, Time, Timers};
+use rand::RngExt;
 
 use super::{Dicast, FAR_MAX, TIMERS_MAX};
 use crate::{
@@ -23,18 +24,16 @@ impl Dicast {
             return;
         };
         let me = self.id();
-        let named = std::iter::once(&top.agent).chain(&top.deputies.0);
-        let named: Vec<Contact> = named.filter(|named| named.id != me).cloned().collect();
+        let named: Vec<&Contact> = top.posts().filter(|named| named.id != me).collect();
+        let is_older = |old: &&Contact| named.iter().all(|new| new.id != old.id);
         let mut far = BoundedQueue::new(FAR_MAX);
-        let is_named = |old: &Contact| named.iter().any(|new| new.id == old.id);
-        let older = self.far.iter().filter(|old| !is_named(old));
-        for contact in older
-            .cloned()
-            .collect::<Vec<_>>()
-            .into_iter()
-            .chain(named.clone())
+        for contact in self
+            .far
+            .iter()
+            .filter(is_older)
+            .chain(named.iter().copied())
         {
-            far.push(contact);
+            far.push(contact.clone());
         }
         self.far = far;
     }
@@ -53,6 +52,14 @@ impl Dicast {
             slots: None,
             until: now + FORMER,
         });
+    }
+
+    /// A name that no cluster ever had.
+    pub(super) fn new_name(&mut self) -> ClusterRef {
+        ClusterRef {
+            id: self.rng.random(),
+            epoch: 1,
+        }
     }
 
     /// Our seat, as others shall know it; for the cluster of `child` if it is given.

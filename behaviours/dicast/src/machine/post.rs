@@ -145,25 +145,22 @@ impl Dicast {
             return;
         };
         post.round = post.round.wrapping_add(1);
-        let mut pulses = Vec::new();
+        let mut pulsed = Vec::new();
         for (slot, seat) in post.view.roster.iter() {
             let often = level > 1 || post.view.rank(slot).is_some_and(|rank| rank < DEPUTIES);
             let turn = (post.round + u32::from(slot)) % leaf_pulse == 0;
             if !often && !turn {
                 continue;
             }
-            let child = post.children.get(&slot);
-            let pulse = Pulse {
-                tag: post.view.cluster.tag(),
-                echo: child.map_or(0, |child| child.seq),
-                dwell: child.map_or(now.since(now), |child| now.since(child.heard)),
-                view: post.view_digest,
-                path: post.path_digest,
-            };
-            pulses.push((seat.contact.clone(), pulse));
+            pulsed.push(seat.contact.clone());
         }
-        for (to, pulse) in pulses {
-            self.send_to(now, &to, Message::Pulse(pulse));
+        let pulse = Pulse {
+            tag: post.view.cluster.tag(),
+            view: post.view_digest,
+            path: post.path_digest,
+        };
+        for to in pulsed {
+            self.send_to(now, &to, Message::Pulse(pulse.clone()));
         }
     }
 

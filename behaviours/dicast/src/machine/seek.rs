@@ -8,7 +8,7 @@ use rand::RngExt;
 use super::{Dicast, Timer};
 use crate::{
     Event, Message, Refusal,
-    cluster::{ClusterRef, Place, Roster, View},
+    cluster::{Place, Roster, View},
     decide,
     state::{Doubt, Measurement, Membership, Purpose, Seek},
     wire::{HOPS_MAX, Join, Places, Sides, Welcome},
@@ -24,7 +24,6 @@ impl Dicast {
             return;
         }
         let seek = Seek {
-            target,
             silent_since: now,
             next: Vec::new(),
             asked: None,
@@ -41,9 +40,8 @@ impl Dicast {
         let ancestors = self.leaf.iter().flat_map(|leaf| leaf.path.0.iter());
         let above = ancestors.filter(|ancestor| ancestor.level >= target);
         let posts = above.flat_map(|ancestor| {
-            let agent = std::iter::once(&ancestor.agent);
-            let all = agent.chain(&ancestor.deputies.0);
-            all.map(|contact| (contact.clone(), ancestor.level))
+            let posts = ancestor.posts();
+            posts.map(|contact| (contact.clone(), ancestor.level))
         });
         let known = self.seeds.iter().chain(&self.far);
         let seeds = known.map(|seed| (seed.clone(), 0));
@@ -104,10 +102,10 @@ impl Dicast {
     }
 
     /// The search that waits for this peer's answer.
-    fn sought_from(&self, from: NodeId) -> Option<u8> {
-        let mut seeks = self.seeks.values();
-        let seek = seeks.find(|seek| seek.asked == Some(from))?;
-        Some(seek.target)
+    pub(super) fn sought_from(&self, from: NodeId) -> Option<u8> {
+        let mut seeks = self.seeks.iter();
+        let (&target, _) = seeks.find(|(_, seek)| seek.asked == Some(from))?;
+        Some(target)
     }
 
     pub(super) fn on_places(&mut self, now: Time, from: NodeId, places: Places) {
@@ -341,7 +339,8 @@ impl Dicast {
         let membership = Membership::new(now, welcome);
         if level == 1 {
             self.tell(Event::Joined(membership.view.cluster));
-            self.tell_members(before.as_ref().map(|m| &m.view.roster), &membership.view);
+            let had = before.as_ref().map(|before| before.view.roster.clone());
+            self.tell_members(&had.unwrap_or_default(), &membership.view.roster);
             self.tell(Event::AgentChanged(membership.view.agent.clone()));
             self.leaf = Some(membership);
         } else if let Some(post) = self.posts.get_mut(&(level - 1)) {
@@ -358,15 +357,12 @@ impl Dicast {
     /// A tree of our own: one cluster, one seat.
     pub(super) fn found_tree(&mut self, now: Time) {
         if let Some(leaf) = self.leaf.take() {
-            self.tell_gone(&leaf.view.roster);
+            self.tell_members(&leaf.view.roster, &Roster::default());
         }
         let mut roster = Roster::default();
         let slot = roster.add(self.seat(now, None, 1)).expect("it is empty");
         let view = View {
-            cluster: ClusterRef {
-                id: self.rng.random(),
-                epoch: 1,
-            },
+            cluster: self.new_name(),
             level: 1,
             agent: self.me.contact.clone(),
             deputies: opus_core::pack::Few(Vec::new()),
@@ -383,26 +379,21 @@ impl Dicast {
     }
 
     /// Tells our node who came and who went.
-    pub(super) fn tell_members(&mut self, before: Option<&Roster>, view: &View) {
+    pub(super) fn tell_members(&mut self, before: &Roster, after: &Roster) {
         let me = self.id();
-        let had = |id| before.is_some_and(|roster| roster.find(id).is_some());
-        for (_, seat) in view.roster.iter() {
-            if seat.id() != me && !had(seat.id()) {
-                self.tell(Event::MemberUp(seat.contact.clone()));
+        let others = |roster: &Roster| {
+            let seats = roster.iter().map(|(_, seat)| seat.contact.clone());
+            seats.filter(|contact| contact.id != me).collect::<Vec<_>>()
+        };
+        for contact in others(after) {
+            if before.find(contact.id).is_none() {
+                self.tell(Event::MemberUp(contact));
             }
         }
-        let gone = before.into_iter().flat_map(Roster::iter);
-        for (_, seat) in gone {
-            if seat.id() != me && view.roster.find(seat.id()).is_none() {
-                self.tell(Event::MemberDown(seat.id()));
+        for contact in others(before) {
+            if after.find(contact.id).is_none() {
+                self.tell(Event::MemberDown(contact.id));
             }
-        }
-    }
-
-    fn tell_gone(&mut self, roster: &Roster) {
-        let me = self.id();
-        for (_, seat) in roster.iter().filter(|(_, seat)| seat.id() != me) {
-            self.tell(Event::MemberDown(seat.id()));
         }
     }
 }

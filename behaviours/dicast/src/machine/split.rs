@@ -4,7 +4,6 @@
 //! sibling in one step (`Twin`), and only then does anybody move.
 
 use opus_core::{Contact, NodeId, Time, pack::Few};
-use rand::RngExt;
 
 use super::{Dicast, Timer};
 use crate::{
@@ -12,7 +11,7 @@ use crate::{
     cluster::{ClusterRef, Roster, Seat, View},
     decide,
     state::{FORMER, Former, Membership, Phase, Purpose, Request},
-    wire::{Office, Poles, Sides, Takeover, Twin, Welcome},
+    wire::{Office, Poles, Sides, Twin, Welcome},
 };
 
 impl Dicast {
@@ -95,7 +94,7 @@ impl Dicast {
     pub(super) fn divide(&mut self, now: Time, level: u8) {
         let me = self.id();
         let (size_min, proven) = (self.config.size_min, self.config.proven);
-        let id = self.rng.random();
+        let name = self.new_name();
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };
@@ -112,7 +111,7 @@ impl Dicast {
             return;
         };
         let sibling = Seat {
-            child: Some(ClusterRef { id, epoch: 1 }),
+            child: Some(name),
             size: side.size(),
             place: decide::centre(side.iter().map(|(_, seat)| seat.place)),
             ..agent
@@ -133,10 +132,7 @@ impl Dicast {
             self.give_up_change(now, level);
             return;
         }
-        let root = ClusterRef {
-            id: self.rng.random(),
-            epoch: 1,
-        };
+        let root = self.new_name();
         let Some(mut mine) = self.seat_of_post(now, level) else {
             return;
         };
@@ -240,18 +236,11 @@ impl Dicast {
         self.formers.push(Former {
             old,
             cluster,
-            agent: sibling.contact.clone(),
+            agent: sibling.contact,
             slots: Some(away),
             until: now + FORMER,
         });
-        let office = Office { old, view, up };
-        self.hand_over(
-            now,
-            level,
-            &sibling.contact,
-            cluster,
-            Message::Office(office),
-        );
+        self.hand_over(now, Office { old, view, up });
         self.rename(now, level, next);
     }
 
@@ -266,28 +255,17 @@ impl Dicast {
         let old = std::mem::replace(&mut post.view.cluster, next);
         post.phase = Phase::Acting;
         post.calm_until = now + pause;
-        let seats = post.view.roster.iter();
-        let seats: Vec<_> = seats
-            .map(|(slot, seat)| (slot, seat.contact.clone()))
-            .collect();
+        let slots = post.view.roster.iter().map(|(slot, _)| slot);
         self.formers.push(Former {
             old,
             cluster: next,
-            agent: me.clone(),
-            slots: Some(seats.iter().map(|(slot, _)| *slot).collect()),
+            agent: me,
+            slots: Some(slots.collect()),
             until: now + FORMER,
         });
         self.rank_deputies(level);
         self.on_path_changed(now, level);
-        for (slot, to) in seats {
-            let takeover = Takeover {
-                old,
-                cluster: next,
-                agent: me.clone(),
-                slot,
-            };
-            self.send_to(now, &to, Message::Takeover(takeover));
-        }
+        self.tell_takeover(now, level, old);
     }
 }
 

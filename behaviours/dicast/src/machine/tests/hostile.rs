@@ -111,8 +111,6 @@ impl Liar {
             }),
             1 => Message::Pulse(Pulse {
                 tag: self.tag(),
-                echo: self.rng.random(),
-                dwell: Duration::from_millis(self.rng.random_range(0..1 << 33)),
                 view: self.rng.random(),
                 path: self.rng.random(),
             }),
