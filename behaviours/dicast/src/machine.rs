@@ -14,7 +14,7 @@ use crate::{
     Command, Config, Event, Message, Refusal,
     cluster::{Ancestor, ClusterRef, LEVELS_MAX, Place, View},
     links::{Links, Order},
-    state::{Check, Former, Handover, Measurement, Membership, Post, Question, Seek},
+    state::{Asked, Check, Former, Handover, Measurement, Membership, Post, Seek},
 };
 
 mod admit;
@@ -30,7 +30,7 @@ mod post;
 mod seek;
 mod split;
 
-/// Pings under way. Overflow: the oldest counts as unanswered.
+/// Pings under way. Overflow: the new one is not sent; see [`Dicast::check`].
 const CHECKS_MAX: usize = 128;
 
 /// Measurements and questions under way, each. Overflow: the oldest is forgotten.
@@ -75,8 +75,10 @@ pub struct Dicast {
     /// Offices handed over and not confirmed, by level.
     handovers: BTreeMap<u8, Handover>,
     checks: BTreeMap<u64, Check>,
-    questions: BTreeMap<u64, Question>,
+    questions: BTreeMap<u64, Asked>,
     measures: BTreeMap<u64, Measurement>,
+    /// The next of them gets this number: the smallest is always the oldest.
+    number: u64,
     /// Since when the posts are being given away to leave.
     leaving_since: Option<Time>,
     /// When a root next looks for others.
@@ -145,6 +147,7 @@ impl Dicast {
             checks: BTreeMap::new(),
             questions: BTreeMap::new(),
             measures: BTreeMap::new(),
+            number: 0,
             leaving_since: None,
             hello_at: Time::ZERO,
             stray_at: Time::ZERO,

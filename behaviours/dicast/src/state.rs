@@ -37,6 +37,17 @@ impl Membership {
         }
     }
 
+    /// Whether `id` sits in the cluster or is its agent, as far as we know.
+    pub(crate) fn knows(&self, id: NodeId) -> bool {
+        self.view.agent.id == id || self.view.roster.find(id).is_some()
+    }
+
+    /// Whether `id` holds or may hold the post of the cluster above.
+    pub(crate) fn is_above(&self, id: NodeId) -> bool {
+        let parent = self.path.0.first();
+        parent.is_some_and(|parent| parent.posts().any(|post| post.id == id))
+    }
+
     /// The agent gave a sign of life.
     pub(crate) fn hear(&mut self, now: Time) {
         self.heard = now;
@@ -179,6 +190,13 @@ pub(crate) struct Check {
 }
 
 /// A question to another member under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) whom: NodeId,
+    pub(crate) what: Question,
+}
+
+/// What another member is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
     /// Is the agent of this level silent for you too?

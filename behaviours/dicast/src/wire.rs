@@ -104,21 +104,22 @@ pub struct Pulse {
 
 packed!(Pulse { tag, view, path });
 
-/// A deputy to the parent: my cluster's agent is silent, grant me the next epoch.
+/// A deputy to the parent: my cluster's agent is silent, grant me the next epoch. Answered by
+/// `Grant`, by `Fenced` if the parent hears the agent, or by `Places` that name a newer parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The cluster under its lost agent.
     pub cluster: ClusterRef,
     /// The deputy.
     pub seat: Seat,
-    /// Members, the deputy included, that find the agent silent.
-    pub accusers: u8,
+    /// Whether the agent itself asks, for its successor; else the deputy asks for itself.
+    pub yields: bool,
 }
 
 packed!(Claim {
     cluster,
     seat,
-    accusers
+    yields
 });
 
 /// The parent to the new agent.

@@ -37,7 +37,7 @@ pub struct Split {
 ///
 /// `mass`: what the answer divides by: the count, or the weights' sum for a weighted mean; unused
 /// for sums and extremes. `senders`: how many report at each level, leaves first; further levels
-/// than [`LEVELS_MAX`] are left out.
+/// than there are, are left out.
 pub fn split(spec: &KeySpec, mass: f64, senders: &[u64]) -> Split {
     let unit = match spec.function {
         Function::Mean | Function::WeightedMean | Function::Variance | Function::Quantiles => mass,

@@ -240,7 +240,8 @@ fn is_newer(known: &Seat, offered: &Seat) -> bool {
     }
 }
 
-fn agent_of(view: &View) -> Places {
+/// Whom to ask in this cluster.
+pub(super) fn agent_of(view: &View) -> Places {
     Places {
         level: view.level,
         same: true,

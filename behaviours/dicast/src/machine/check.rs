@@ -1,14 +1,17 @@
 //! Pings of suspects, by ourselves and by another member.
 
 use opus_core::{Contact, NodeId, Time};
-use rand::RngExt;
 
 use super::{ASKED_MAX, CHECKS_MAX, Dicast, Timer};
 use crate::{
     Message,
-    state::{Check, Doubt, Question, Why},
+    cluster::LEVELS_MAX,
+    state::{Asked, Check, Doubt, Question, Why},
     wire::{Accuse, Verdict},
 };
+
+/// Pings under way that other members asked for.
+const OBSERVED_MAX: usize = 32;
 
 /// Pings before a suspect counts as silent.
 const TRIES: u8 = 2;
@@ -28,15 +31,18 @@ impl Dicast {
         self.check(now, agent, Why::Agent(level));
     }
 
-    /// Pings `of`; [`Why`] says who learns the outcome.
+    /// Pings `of`; [`Why`] says who learns the outcome. Overflow: nobody does; there is always room
+    /// for pings of our own agents, and others cannot use up that for our members.
     pub(super) fn check(&mut self, now: Time, of: Contact, why: Why) {
-        if self.checks.len() >= CHECKS_MAX
-            && let Some((oldest, check)) = self.checks.pop_first()
-        {
-            self.timers.clear(Timer::Check(oldest));
-            self.on_silent(now, &check.why);
+        let room = match why {
+            Why::Agent(_) => CHECKS_MAX,
+            Why::Member(..) => CHECKS_MAX - usize::from(LEVELS_MAX),
+            Why::Observe { .. } => OBSERVED_MAX,
+        };
+        if self.checks.len() >= room {
+            return;
         }
-        let nonce = self.rng.random();
+        let nonce = self.next_number();
         self.send_to(now, &of, Message::Check(nonce));
         let check = Check { of, why, tries: 1 };
         self.checks.insert(nonce, check);
@@ -109,17 +115,18 @@ impl Dicast {
     }
 
     /// Asks another member whether it reaches `about`.
-    pub(super) fn question(&mut self, now: Time, to: NodeId, about: Contact, what: Question) {
+    pub(super) fn question(&mut self, now: Time, to: &Contact, about: Contact, what: Question) {
         if self.questions.len() >= ASKED_MAX
             && let Some((oldest, _)) = self.questions.pop_first()
         {
             self.timers.clear(Timer::Question(oldest));
         }
-        let nonce = self.rng.random();
-        self.questions.insert(nonce, what);
+        let nonce = self.next_number();
+        let whom = to.id;
+        self.questions.insert(nonce, Asked { whom, what });
         let patience = self.config.ping_apart * u32::from(3 * TRIES);
         self.timers.set(Timer::Question(nonce), now + patience);
-        self.send(now, to, Message::Accuse(Accuse { nonce, about }));
+        self.send_to(now, to, Message::Accuse(Accuse { nonce, about }));
     }
 
     pub(super) fn on_accuse(&mut self, now: Time, from: NodeId, accuse: Accuse) {
@@ -138,10 +145,12 @@ impl Dicast {
         self.check(now, accuse.about, why);
     }
 
-    pub(super) fn on_verdict(&mut self, now: Time, _from: NodeId, verdict: &Verdict) {
-        let Some(question) = self.questions.remove(&verdict.nonce) else {
+    pub(super) fn on_verdict(&mut self, now: Time, from: NodeId, verdict: &Verdict) {
+        let asked = self.questions.get(&verdict.nonce);
+        let Some(question) = asked.filter(|it| it.whom == from).map(|it| it.what) else {
             return;
         };
+        self.questions.remove(&verdict.nonce);
         self.timers.clear(Timer::Question(verdict.nonce));
         match question {
             Question::Agent(level) => self.on_agent_verdict(now, level, Some(verdict.alive)),
@@ -158,7 +167,7 @@ impl Dicast {
     }
 
     pub(super) fn on_question_due(&mut self, now: Time, nonce: u64) {
-        match self.questions.remove(&nonce) {
+        match self.questions.remove(&nonce).map(|asked| asked.what) {
             Some(Question::Agent(level)) => self.on_agent_verdict(now, level, None),
             Some(Question::Member(level, slot)) => self.call_witness(now, level, slot),
             None => {}

@@ -4,7 +4,7 @@
 //! *A parent grants an epoch once; whoever acts without a grant renames the cluster.* So no two
 //! agents ever hold the same cluster and epoch, also when a cut leaves both sides without a parent.
 
-use opus_core::{Time, pack::Few};
+use opus_core::{Contact, NodeId, Time, pack::Few};
 use rand::RngExt;
 
 use super::{Dicast, Timer};
@@ -12,7 +12,7 @@ use crate::{
     Message,
     cluster::{ClusterRef, DEPUTIES},
     state::{Doubt, Membership, Question},
-    wire::{Claim, Grant},
+    wire::{Claim, Grant, Places},
 };
 
 impl Dicast {
@@ -37,7 +37,7 @@ impl Dicast {
     }
 
     pub(super) fn on_doubt_due(&mut self, now: Time, level: u8) {
-        let (claims_max, wait) = (self.config.claims_max, self.config.claim_wait);
+        let claims_max = self.config.claims_max;
         let Some(membership) = self.membership_mut(level) else {
             return;
         };
@@ -51,17 +51,45 @@ impl Dicast {
             return;
         };
         membership.doubt = Doubt::Claiming { tries: tries + 1 };
-        let cluster = membership.view.cluster;
         let posts: Vec<_> = parent.posts().collect();
         let whom = posts[tries as usize % posts.len()].clone();
-        let seat = self.seat(now, Some(cluster), 0);
+        self.claim(now, level, &whom);
+    }
+
+    /// Claims the post of the cluster at `level` from `whom`.
+    fn claim(&mut self, now: Time, level: u8, whom: &Contact) {
+        let Some(cluster) = self.membership(level).map(|m| m.view.cluster) else {
+            return;
+        };
         let claim = Claim {
             cluster,
-            seat,
-            accusers: 1,
+            seat: self.seat(now, Some(cluster), 0),
+            yields: false,
         };
+        let wait = self.config.claim_wait;
         self.timers.set(Timer::Doubt(level), now + wait);
-        self.send_to(now, &whom, Message::Claim(claim));
+        self.send_to(now, whom, Message::Claim(claim));
+    }
+
+    /// Whoever sits in the parent cluster knows a newer agent of it.
+    pub(super) fn on_claim_redirected(&mut self, now: Time, from: NodeId, places: &Places) {
+        let claims = |level: &u8| {
+            let membership = self.membership(*level);
+            membership.is_some_and(|membership| {
+                let claiming = matches!(membership.doubt, Doubt::Claiming { tries: 1.. });
+                claiming && membership.is_above(from) && places.level == level + 1
+            })
+        };
+        let level = self.membership_levels().into_iter().find(claims);
+        let agent = places.agents.0.first().map(|(agent, _)| agent.clone());
+        let (Some(level), Some(agent)) = (level, agent) else {
+            return;
+        };
+        let membership = self.membership_mut(level);
+        if let Some(parent) = membership.and_then(|membership| membership.path.0.first_mut()) {
+            parent.agent = agent.clone();
+            self.claim(now, level, &agent);
+        }
     }
 
     /// No parent answers. Another member must find the agent silent too.
@@ -83,8 +111,7 @@ impl Dicast {
             return;
         }
         let chosen = self.rng.random_range(0..others.len());
-        let whom = others[chosen].id;
-        self.question(now, whom, agent, Question::Agent(level));
+        self.question(now, &others[chosen], agent, Question::Agent(level));
     }
 
     /// Whether another member reaches the agent that we do not; `None` if it does not answer.
@@ -110,7 +137,7 @@ impl Dicast {
         self.succeed(now, level, cluster, None);
     }
 
-    pub(super) fn on_grant(&mut self, now: Time, from: opus_core::NodeId, grant: Grant) {
+    pub(super) fn on_grant(&mut self, now: Time, from: NodeId, grant: Grant) {
         if grant.up.view.agent.id != from {
             return;
         }
@@ -122,7 +149,7 @@ impl Dicast {
         };
         let awaited = self.membership(level).is_some_and(|membership| {
             let claims = matches!(membership.doubt, Doubt::Claiming { tries: 1.. });
-            claims && membership.view.cluster == grant.old
+            claims && membership.view.cluster == grant.old && membership.is_above(from)
         });
         if awaited && grant.up.view.level == level + 1 {
             let up = Membership::new(now, grant.up);

@@ -7,7 +7,7 @@
 
 use opus_core::{NodeId, Time};
 
-use super::Dicast;
+use super::{Dicast, admit::agent_of};
 use crate::{
     Message,
     cluster::{ClusterRef, SEATS_MAX, Seat},
@@ -18,16 +18,11 @@ use crate::{
 impl Dicast {
     /// A deputy, or the agent for its successor, asks for the next epoch of a child.
     pub(super) fn on_claim(&mut self, now: Time, from: NodeId, claim: Claim) {
-        // An agent asks for its successor; a deputy for itself, perhaps through another.
-        let asker = if claim.accusers == 0 {
-            from
-        } else {
-            claim.seat.id()
-        };
+        if !claim.yields && claim.seat.id() != from {
+            return;
+        }
         let Some((level, slot)) = self.child_of(claim.cluster) else {
-            if from == asker {
-                self.pass_claim(now, claim);
-            }
+            self.redirect_claim(now, from, &claim);
             return;
         };
         let post = &self.posts[&level];
@@ -39,20 +34,24 @@ impl Dicast {
         };
         let again = current != claim.cluster && agent.id == claim.seat.id();
         if again {
-            self.grant(now, asker, level, slot, claim.cluster);
+            self.grant(now, from, level, slot, claim.cluster);
             return;
         }
         let silent = post.children.get(&slot).is_none_or(|child| {
             now.since(child.heard) > self.config.heartbeat * self.config.missed_max
         });
-        let lawful = from == agent.id || silent || claim.accusers >= 2;
+        let lawful = if claim.yields {
+            from == agent.id
+        } else {
+            silent
+        };
         if current != claim.cluster || !lawful || !claim.seat.fit || self.is_giving_away(level) {
             let fenced = Fenced {
                 old: claim.cluster,
                 cluster: current,
                 agent,
             };
-            self.send(now, asker, Message::Fenced(fenced));
+            self.send(now, from, Message::Fenced(fenced));
             return;
         }
         let mut seat = seat.clone();
@@ -61,12 +60,11 @@ impl Dicast {
         seat.fit = claim.seat.fit;
         seat.up_s = claim.seat.up_s;
         self.promote(now, level, slot, seat);
-        self.grant(now, asker, level, slot, claim.cluster);
+        self.grant(now, from, level, slot, claim.cluster);
     }
 
-    /// A claim for the agent of a cluster in which we sit too: the claimant knows an older one. It
-    /// comes from the claimant itself, so that no claim goes round.
-    fn pass_claim(&mut self, now: Time, claim: Claim) {
+    /// A claim that is for the agent of a cluster in which we sit: the claimant knows an older one.
+    fn redirect_claim(&mut self, now: Time, to: NodeId, claim: &Claim) {
         let me = self.id();
         let seats_it = |membership: &&Membership| {
             let view = &membership.view;
@@ -74,12 +72,9 @@ impl Dicast {
             seat.is_some() && view.agent.id != me && membership.doubt == Doubt::None
         };
         let levels = self.membership_levels().into_iter();
-        let found = levels
-            .filter_map(|level| self.membership(level))
-            .find(seats_it);
-        let agent = found.map(|membership| membership.view.agent.id);
-        if let Some(agent) = agent {
-            self.send(now, agent, Message::Claim(claim));
+        let mut seated = levels.filter_map(|level| self.membership(level));
+        if let Some(answer) = seated.find(seats_it).map(|m| agent_of(&m.view)) {
+            self.send(now, to, Message::Places(answer));
         }
     }
 

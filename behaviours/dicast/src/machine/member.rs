@@ -6,7 +6,7 @@ use super::Dicast;
 use crate::{
     Message,
     cluster::path_digest,
-    state::{Doubt, Phase},
+    state::{Doubt, Phase, Post},
     wire::{Beat, Fenced, Pulse, Takeover, Welcome},
 };
 
@@ -76,7 +76,8 @@ impl Dicast {
         }
     }
 
-    /// A new agent, or the old one under a new name.
+    /// A new agent, or the old one under a new name. Both sit in the cluster; whom we do not know
+    /// there will pulse us, and be asked.
     pub(super) fn on_takeover(&mut self, now: Time, from: NodeId, takeover: Takeover) {
         let Some(level) = self.level_of(takeover.old.id) else {
             return;
@@ -84,6 +85,9 @@ impl Dicast {
         let Some(membership) = self.membership_mut(level) else {
             return;
         };
+        if !membership.knows(from) {
+            return;
+        }
         let view = &mut membership.view;
         let lawful = from == takeover.agent.id || from == view.agent.id;
         let (now_at, then) = (view.cluster, takeover.cluster);
@@ -130,11 +134,12 @@ impl Dicast {
     /// We acted on an epoch that is over.
     pub(super) fn on_fenced(&mut self, now: Time, from: NodeId, fenced: &Fenced) {
         self.on_office_confirmed(now, from, fenced);
-        let post = self
-            .posts
-            .iter()
-            .find(|(_, post)| post.view.cluster == fenced.old);
-        if let Some((&level, _)) = post
+        let mut posts = self.posts.iter();
+        let fenced_by = |post: &Post| {
+            let above = post.up.as_ref().is_some_and(|up| up.knows(from));
+            post.view.cluster == fenced.old && (above || post.view.roster.find(from).is_some())
+        };
+        if let Some((&level, _)) = posts.find(|(_, post)| fenced_by(post))
             && fenced.agent.id != self.id()
             && fenced.cluster != fenced.old
         {
@@ -146,6 +151,9 @@ impl Dicast {
         let Some(membership) = self.membership_mut(level) else {
             return;
         };
+        if !membership.knows(from) && !membership.is_above(from) {
+            return;
+        }
         let later = fenced.cluster.id != membership.view.cluster.id
             || fenced.cluster.epoch > membership.view.cluster.epoch;
         if membership.view.cluster == fenced.old && later {

@@ -119,10 +119,16 @@ impl Dicast {
         let level = merge.view.level;
         let root = self.is_root(level);
         let open = self.posts.get_mut(&level).filter(|post| {
+            // A root takes in what another tree has; others only what sits beside them.
+            let sibling = post.up.as_ref().and_then(|up| {
+                let slot = up.view.roster.find_child(merge.view.cluster)?;
+                up.view.roster.get(slot)
+            });
+            let beside = sibling.is_some_and(|sibling| sibling.id() == from);
             let fits = post.view.roster.len() + merge.view.roster.len() <= SEATS_MAX;
             let other = post.view.cluster.id != merge.view.cluster.id;
             let free = matches!(post.phase, Phase::Acting);
-            fits && other && free && (post.up.is_some() || root)
+            fits && other && free && (beside || root)
         });
         let Some(post) = open.filter(|_| merge.view.agent.id == from) else {
             self.send(now, from, Message::Busy((level, RETRY)));

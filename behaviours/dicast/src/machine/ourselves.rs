@@ -54,6 +54,13 @@ impl Dicast {
         });
     }
 
+    /// A number that nothing under way has. It need not be secret: answers count from those who were
+    /// asked only.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
     /// A name that no cluster ever had.
     pub(super) fn new_name(&mut self) -> ClusterRef {
         ClusterRef {

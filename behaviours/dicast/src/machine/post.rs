@@ -230,7 +230,9 @@ impl Dicast {
             heard.contains(other) && *other != slot && seat.id() != me && seat.id() != about.id
         });
         // Those that spoke last are the likeliest to answer.
-        let mut witnesses: Vec<_> = witnesses.map(|(slot, seat)| (slot, seat.id())).collect();
+        let mut witnesses: Vec<_> = witnesses
+            .map(|(slot, seat)| (slot, seat.contact.clone()))
+            .collect();
         if witnesses.is_empty() {
             let child = post.children.get_mut(&slot);
             if let Some(trial) = child.and_then(|child| child.trial.as_mut()) {
@@ -244,8 +246,8 @@ impl Dicast {
         });
         witnesses.truncate(4);
         let chosen = self.rng.random_range(0..witnesses.len());
-        let whom = witnesses[chosen].1;
-        self.question(now, whom, about, Question::Member(level, slot));
+        let whom = witnesses.swap_remove(chosen).1;
+        self.question(now, &whom, about, Question::Member(level, slot));
     }
 
     /// The member answers, to us or to another.

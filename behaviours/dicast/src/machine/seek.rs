@@ -110,6 +110,7 @@ impl Dicast {
 
     pub(super) fn on_places(&mut self, now: Time, from: NodeId, places: Places) {
         let Some(target) = self.sought_from(from) else {
+            self.on_claim_redirected(now, from, &places);
             return;
         };
         let id = self.id();
@@ -176,7 +177,7 @@ impl Dicast {
         {
             self.timers.clear(Timer::Measure(id));
         }
-        let id = self.rng.random();
+        let id = self.next_number();
         let measurement = Measurement {
             purpose,
             left: targets.iter().map(|target| target.id).collect(),

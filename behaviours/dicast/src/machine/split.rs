@@ -192,7 +192,7 @@ impl Dicast {
             Request::Yield { to } => Message::Claim(crate::wire::Claim {
                 cluster,
                 seat: to.clone(),
-                accusers: 0,
+                yields: true,
             }),
         };
         self.timers

@@ -1,6 +1,6 @@
 //! Whatever peers say in whatever order: no panic, no growth, no spin.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use opus_core::{
     Contact, Input, Machine, NodeId, Rng, Seed, Time,
@@ -9,9 +9,11 @@ use opus_core::{
 };
 use rand::{RngExt, seq::IndexedRandom};
 
+use super::world::World;
 use crate::{
     Command, Config, Dicast, Message,
     cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, View},
+    state::{Check, Why},
     wire::{
         Accuse, Beat, Claim, Fenced, Grant, Hello, Join, Merge, Merged, Moved, Office, Places,
         Poles, Pulse, Sides, Takeover, Twin, Twinned, Verdict, Welcome,
@@ -157,7 +159,7 @@ impl Liar {
             1 => Message::Claim(Claim {
                 cluster: self.cluster(),
                 seat: self.seat(),
-                accusers: self.rng.random(),
+                yields: self.rng.random(),
             }),
             2 => Message::Grant(Grant {
                 old: self.cluster(),
@@ -271,4 +273,111 @@ fn liars_neither_stop_nor_bloat_a_machine() {
             assert!(said < 2_000, "seed {seed:?} run {run}: {said} outputs");
         }
     }
+}
+
+/// A tree at rest, its posts, and one who sits nowhere in it but knows all names.
+fn tree_and_stranger() -> (World, BTreeMap<ClusterRef, (NodeId, View)>, NodeId) {
+    let mut world = World::new(41, 4, 90);
+    for index in 0..40 {
+        world.start(index, if index == 0 { &[] } else { &[0] });
+        world.run_for(Duration::from_millis(100));
+    }
+    world.run(60);
+    world.assert_one_tree_but(&[World::id(40)]);
+    let posts = world.posts();
+    (world, posts, World::id(40))
+}
+
+#[test]
+fn a_stranger_can_neither_take_a_cluster_over_nor_claim_a_living_one() {
+    let (mut world, posts, stranger) = tree_and_stranger();
+    let contact = Contact::bare(stranger);
+    for (agent, view) in posts.values() {
+        let (cluster, agent) = (view.cluster, *agent);
+        let takeover = Takeover {
+            old: cluster,
+            cluster: cluster.next(),
+            agent: contact.clone(),
+            slot: 0,
+        };
+        let fenced = Fenced {
+            old: cluster,
+            cluster: cluster.next(),
+            agent: contact.clone(),
+        };
+        let merge = Merge {
+            view: View {
+                cluster: ClusterRef { id: 7, epoch: 7 },
+                agent: contact.clone(),
+                ..view.clone()
+            },
+        };
+        let seat = Seat {
+            contact: contact.clone(),
+            child: Some(cluster),
+            fit: true,
+            ..view.roster.iter().next().unwrap().1.clone()
+        };
+        let mut lies = vec![
+            Message::Takeover(takeover),
+            Message::Fenced(fenced),
+            Message::Crown(cluster),
+        ];
+        for yields in [false, true] {
+            lies.push(Message::Claim(Claim {
+                cluster,
+                seat: seat.clone(),
+                yields,
+            }));
+        }
+        if world.net.machine(agent).seat_above(view.level).is_some() {
+            lies.push(Message::Merge(merge));
+        }
+        for to in world.alive() {
+            for lie in &lies {
+                let (from, message) = (stranger, lie.clone());
+                world.net.input(to, Input::Received { from, message });
+            }
+        }
+    }
+    world.run(10);
+    world.assert_one_tree_but(&[stranger]);
+    let after = world.posts();
+    let holders = |posts: &BTreeMap<ClusterRef, (NodeId, View)>| {
+        let rows = posts
+            .iter()
+            .map(|(cluster, (agent, view))| (*cluster, *agent, view.roster.len()));
+        rows.collect::<Vec<_>>()
+    };
+    assert_eq!(holders(&after), holders(&posts));
+}
+
+#[test]
+fn questions_of_others_leave_room_for_ones_own() {
+    let seed = Seed::new(test_seed(42));
+    let me = Contact::bare(NodeId::from_index(0));
+    let mut machine = Dicast::new(Config::default(), me, 1, seed.rng());
+    let (id, seeds) = (1, Vec::new());
+    machine.handle(Time::ZERO, Input::Command(Command::Start { id, seeds }));
+    for nonce in 0..500_u32 {
+        let message = Message::Accuse(Accuse {
+            nonce: u64::from(nonce),
+            about: Contact::bare(NodeId::from_index(100 + nonce)),
+        });
+        let from = NodeId::from_index(1);
+        machine.handle(Time::ZERO, Input::Received { from, message });
+        drain(&mut machine);
+    }
+    let others = machine.checks.len();
+    let ones_own = Check {
+        of: Contact::bare(NodeId::from_index(2)),
+        why: Why::Agent(1),
+        tries: 1,
+    };
+    for _ in 0..=LEVELS_MAX {
+        let (of, why) = (ones_own.of.clone(), ones_own.why.clone());
+        machine.check(Time::ZERO, of, why);
+    }
+    assert!(others > 0, "somebody asked is of help");
+    assert_eq!(machine.checks.len(), others + 1 + usize::from(LEVELS_MAX));
 }

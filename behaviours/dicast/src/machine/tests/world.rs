@@ -262,7 +262,15 @@ impl World {
     }
 
     pub(super) fn assert_one_tree(&self) {
-        let faults = self.faults();
+        self.assert_one_tree_but(&[]);
+    }
+
+    /// One tree, in which `out` have no place.
+    pub(super) fn assert_one_tree_but(&self, out: &[NodeId]) {
+        let mut faults = self.faults();
+        for id in out {
+            faults.retain(|fault| *fault != format!("{id:?} sits nowhere"));
+        }
         let now = self.net.now();
         assert!(
             faults.is_empty(),
