@@ -54,8 +54,8 @@ impl Dicast {
         });
     }
 
-    /// A number that nothing under way has. It need not be secret: answers count from those who were
-    /// asked only.
+    /// A number that nothing under way has. It need not be secret: answers count only from those
+    /// who were asked.
     pub(super) fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
