@@ -338,7 +338,7 @@ pub fn path_digest(path: &Path) -> u32 {
 }
 
 /// FNV-1a over packed values: it finds differences, not forgeries.
-fn digest(write: impl FnOnce(&mut Writer)) -> u32 {
+pub(crate) fn digest(write: impl FnOnce(&mut Writer)) -> u32 {
     let mut writer = Writer::default();
     write(&mut writer);
     let fold = |hash: u32, &byte: &u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);

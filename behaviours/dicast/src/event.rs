@@ -3,10 +3,13 @@
 use opus_core::{Contact, NodeId};
 use opus_model::Position;
 
-use crate::cluster::ClusterRef;
+use crate::{
+    aggregate::{KeyError, KeyId, KeySpec, Sample},
+    cluster::ClusterRef,
+};
 
 /// From our own node. Every command is answered, a refused one by [`Event::Refused`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Look for the tree, beginning with these; without any, be one.
     Start {
@@ -30,6 +33,31 @@ pub enum Command {
         peer: NodeId,
         /// Round trip, microseconds; none if it cannot be reached.
         rtt_us: Option<u32>,
+    },
+    /// This node's value of a key, from now on.
+    Set {
+        /// Echoed in a refusal.
+        id: u64,
+        /// Which key. It may be set before its spec is known here.
+        key: KeyId,
+        /// The value; what lies outside the key's range is clamped to it.
+        sample: Sample,
+    },
+    /// This node has no value of a key any more.
+    Unset {
+        /// Echoed in a refusal.
+        id: u64,
+        /// Which key.
+        key: KeyId,
+    },
+    /// What a key is, for the whole tree. Only the node that set it first may change it.
+    Spec {
+        /// Echoed in a refusal.
+        id: u64,
+        /// Which key.
+        key: KeyId,
+        /// What it is.
+        spec: KeySpec,
     },
     /// Where this node stands.
     Coordinate(Position),
@@ -83,4 +111,16 @@ pub enum Refusal {
     NotStarted,
     /// No measurement with this id is under way.
     UnknownMeasurement,
+    /// The spec is not lawful.
+    Spec(KeyError),
+    /// Key 0 is the count of members, and built in.
+    BuiltIn,
+    /// Another node set the key first.
+    Owned(NodeId),
+    /// There are as many keys as there can be.
+    KeysFull,
+    /// The value is not of the key's function, or no number.
+    Sample,
+    /// This node has no value of the key.
+    NoValue,
 }

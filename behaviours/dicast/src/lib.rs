@@ -61,14 +61,18 @@ pub mod cluster;
 mod config;
 mod decide;
 mod event;
+mod keys;
 mod links;
 mod machine;
 mod state;
+mod track;
 pub mod wire;
 
 pub use crate::{
     config::Config,
     event::{Command, Event, Refusal},
-    machine::Dicast,
+    keys::Definition,
+    machine::{Dicast, Scope},
+    track::Echo,
     wire::Message,
 };

@@ -23,7 +23,7 @@ const WANTED_MAX: usize = 256;
 const HELD: Duration = Duration::from_secs(8);
 
 /// What the driver must be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Order {
     Dial(NodeId),
     Release(NodeId),

@@ -12,7 +12,9 @@ use rand::RngExt;
 
 use crate::{
     Command, Config, Event, Message, Refusal,
+    aggregate::{KeyId, Sample},
     cluster::{Ancestor, ClusterRef, LEVELS_MAX, Place, View},
+    keys::Keys,
     links::{Links, Order},
     state::{Asked, Check, Former, Handover, Measurement, Membership, Post, Seek},
 };
@@ -22,13 +24,21 @@ mod check;
 mod claim;
 mod grant;
 mod heal;
+mod keys;
 mod member;
 mod merge;
 mod office;
 mod ourselves;
 mod post;
+mod push;
+mod report;
 mod seek;
 mod split;
+mod view;
+mod widths;
+
+pub use self::view::Scope;
+pub(crate) use self::widths::PLAN_FIRST;
 
 /// Pings under way. Overflow: the new one is not sent; see [`Dicast::check`].
 const CHECKS_MAX: usize = 128;
@@ -45,8 +55,8 @@ const FAR_MAX: usize = 8;
 /// Messages to ourselves that one input may cause; more would be a loop.
 const LOCAL_MAX: usize = 4_096;
 
-/// One for the tick, four for each level, one for whatever is under way.
-const TIMERS_MAX: usize = 1 + 4 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
+/// One for the tick, six for each level, one for whatever is under way.
+const TIMERS_MAX: usize = 1 + 6 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
 
 /// One node's part in the hierarchy. See the crate for how, [`Machine`] for the calls.
 #[derive(Debug)]
@@ -63,6 +73,10 @@ pub struct Dicast {
     running: bool,
     /// Our seat as a node.
     leaf: Option<Membership>,
+    /// What is aggregated.
+    keys: Keys,
+    /// Our own values.
+    values: BTreeMap<KeyId, Sample>,
     /// Our posts, by level.
     posts: BTreeMap<u8, Post>,
     /// Seats sought, by level of the cluster.
@@ -117,6 +131,10 @@ enum Timer {
     Question(u64),
     /// A measurement takes too long.
     Measure(u64),
+    /// Values are due to the agent of the cluster at this level.
+    Report(u8),
+    /// Records are due to the members of the post at this level.
+    Push(u8),
 }
 
 impl Dicast {
@@ -138,6 +156,8 @@ impl Dicast {
             local: VecDeque::new(),
             running: false,
             leaf: None,
+            keys: Keys::default(),
+            values: BTreeMap::new(),
             posts: BTreeMap::new(),
             seeks: BTreeMap::new(),
             seeds,
@@ -201,6 +221,9 @@ impl Dicast {
             Command::Measured { id, peer, rtt_us } => self.on_measured(now, id, peer, rtt_us),
             Command::Coordinate(position) => self.me.place = Place(Some(position)),
             Command::Reachable(reachable) => self.me.reachable = reachable,
+            Command::Set { id, key, sample } => self.on_set(now, id, key, sample),
+            Command::Unset { id, key } => self.on_unset(now, id, key),
+            Command::Spec { id, key, spec } => self.on_spec(now, id, key, spec),
             Command::Leave => self.on_leave_command(now),
         }
     }
@@ -273,6 +296,11 @@ impl Dicast {
             Message::Merged(merged) => self.on_merged(now, from, &merged),
             Message::Crown(cluster) => self.on_crown(now, from, cluster),
             Message::Hello(hello) => self.on_hello(now, from, hello),
+            Message::Push(push) => self.on_push(now, from, push),
+            Message::Got(got) => self.on_got(now, from, &got),
+            Message::Widths(widths) => self.on_widths(from, &widths),
+            Message::Full(tag) => self.on_full(now, from, tag),
+            Message::Specs(specs) => self.on_specs(now, from, specs),
         }
     }
 
@@ -347,6 +375,8 @@ impl Dicast {
             Timer::Check(nonce) => self.on_check_due(now, nonce),
             Timer::Question(nonce) => self.on_question_due(now, nonce),
             Timer::Measure(id) => self.end_measure(now, id),
+            Timer::Report(level) => self.on_report_due(now, level),
+            Timer::Push(level) => self.on_push_due(now, level),
         }
     }
 
@@ -415,6 +445,8 @@ impl Machine for Dicast {
             Timer::Check(_) => "a ping is unanswered",
             Timer::Question(_) => "a question is unanswered",
             Timer::Measure(_) => "a measurement takes too long",
+            Timer::Report(_) => "values are due to an agent",
+            Timer::Push(_) => "records are due to members",
         })
     }
 

@@ -6,6 +6,7 @@ use opus_core::{Contact, NodeId, Time};
 
 use crate::{
     cluster::{ClusterRef, Path, Place, Seat, View},
+    track::{Echo, Track, Uplink, Words},
     wire::{Office, Welcome},
 };
 
@@ -17,21 +18,22 @@ pub(crate) struct Membership {
     pub(crate) path: Path,
     /// The agent's last word.
     pub(crate) heard: Time,
-    /// Of the last beat.
-    pub(crate) seq: u32,
+    /// Values on their way up and down.
+    pub(crate) link: Uplink,
     pub(crate) doubt: Doubt,
     /// When a full view was last asked for.
     pub(crate) asked_at: Option<Time>,
 }
 
 impl Membership {
-    pub(crate) fn new(now: Time, welcome: Welcome) -> Self {
+    /// `me`: who sits there.
+    pub(crate) fn new(now: Time, welcome: Welcome, me: NodeId) -> Self {
         Self {
             view: welcome.view,
             slot: welcome.slot,
             path: welcome.path,
             heard: now,
-            seq: 0,
+            link: Uplink::new(now, me),
             doubt: Doubt::None,
             asked_at: None,
         }
@@ -86,6 +88,7 @@ pub(crate) struct Post {
     pub(crate) round: u32,
     pub(crate) view_digest: u32,
     pub(crate) path_digest: u32,
+    pub(crate) track: Track,
 }
 
 /// What an agent knows of one seat beside what all members know.
@@ -99,16 +102,36 @@ pub(crate) struct Child {
     pub(crate) native: bool,
     /// What its cluster was before we granted what it is.
     pub(crate) before: Option<ClusterRef>,
+    /// Our pulses and pushes to it.
+    pub(crate) words: Words,
+    /// The last round trip.
+    pub(crate) rtt: Duration,
+    /// All records pushed up to this one are known to it.
+    pub(crate) acked: u32,
+    /// The last push: up to which record, when, and how often since the last new one.
+    pub(crate) push: Option<(u32, Time, u8)>,
 }
 
 impl Child {
-    pub(crate) const fn new(now: Time) -> Self {
+    pub(crate) fn new(now: Time) -> Self {
         Self {
             heard: now,
             seq: 0,
             trial: None,
             native: false,
             before: None,
+            words: Words::new(now),
+            rtt: Duration::ZERO,
+            acked: 0,
+            push: None,
+        }
+    }
+
+    /// Its last beat, and how long ago that was.
+    pub(crate) fn echo(&self, now: Time) -> Echo {
+        Echo {
+            number: self.seq,
+            dwell: now.since(self.heard),
         }
     }
 

@@ -13,7 +13,12 @@ use opus_core::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::cluster::{ClusterRef, DEPUTIES, LEVELS_MAX, Path, Seat, View};
+use crate::{
+    aggregate::{Down, KEYS_MAX, KeyId, Report},
+    cluster::{ClusterRef, DEPUTIES, LEVELS_MAX, Path, Seat, View},
+    keys::Definition,
+    track::Echo,
+};
 
 /// Children named in one answer to a join.
 pub(crate) const PLACES_MAX: usize = 12;
@@ -65,14 +70,17 @@ pub struct Welcome {
 
 packed!(Welcome { view, slot, path });
 
-/// A member to its agent, each heartbeat.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Records in one push: more do not fit its bytes.
+pub(crate) const PUSH_MAX: usize = 96;
+
+/// A member to its agent, each heartbeat, and when its values may not wait.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Beat {
     /// Of the cluster.
     pub tag: u16,
     /// The sender's seat.
     pub slot: u8,
-    /// Rises with each beat.
+    /// Number of the beat, rising: one of the agent's words echoes it.
     pub seq: u32,
     /// Nodes below the sender.
     pub size: u32,
@@ -80,6 +88,16 @@ pub struct Beat {
     pub fit: bool,
     /// The cluster that the sender is the agent of, above level 1.
     pub child: Option<ClusterRef>,
+    /// Digest of the table of keys.
+    pub keys: u16,
+    /// Of the agent's last word.
+    pub echo: Echo,
+    /// All records pushed up to this one are known.
+    pub pushed: u32,
+    /// Whether a pulse shall answer at once.
+    pub urgent: bool,
+    /// The sender's values; none while it does not know them.
+    pub report: Option<Report>,
 }
 
 packed!(Beat {
@@ -88,7 +106,12 @@ packed!(Beat {
     seq,
     size,
     fit,
-    child
+    child,
+    keys,
+    echo,
+    pushed,
+    urgent,
+    report
 });
 
 /// An agent to a member: that it lives, and by digest what it believes.
@@ -100,9 +123,86 @@ pub struct Pulse {
     pub view: u32,
     /// Of the path.
     pub path: u32,
+    /// Number of the word, rising: the member's beats echo it.
+    pub number: u32,
+    /// Of the member's last beat.
+    pub echo: Echo,
+    /// All records pushed up to this one still stand, ...
+    pub pushed: u32,
+    /// ... for values that are not older.
+    pub age: Duration,
 }
 
-packed!(Pulse { tag, view, path });
+packed!(Pulse {
+    tag,
+    view,
+    path,
+    number,
+    echo,
+    pushed,
+    age
+});
+
+/// An agent to a member: what its cluster and those above are. Answered by `Got`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Push {
+    /// Of the cluster.
+    pub tag: u16,
+    /// Number of the word, as in a pulse.
+    pub number: u32,
+    /// Of the member's last beat.
+    pub echo: Echo,
+    /// Which record all of these are newer than; 0: they replace whatever is known.
+    pub base: u32,
+    /// The last record in it.
+    pub last: u32,
+    /// The records that changed in between.
+    pub records: Few<Down, PUSH_MAX>,
+}
+
+packed!(Push {
+    tag,
+    number,
+    echo,
+    base,
+    last,
+    records
+});
+
+/// A member's answer to a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Got {
+    /// Of the cluster.
+    pub tag: u16,
+    /// The member's seat.
+    pub slot: u8,
+    /// All records pushed up to this one are known.
+    pub pushed: u32,
+}
+
+packed!(Got { tag, slot, pushed });
+
+/// An agent to a member: how wide its filters may be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Widths {
+    /// Of the cluster.
+    pub tag: u16,
+    /// Rises with each plan; older ones are ignored.
+    pub round: u32,
+    /// Widths that the member has not confirmed, in the unit of the slack.
+    pub widths: Few<(KeyId, f32), KEYS_MAX>,
+}
+
+packed!(Widths { tag, round, widths });
+
+/// The table of keys, to a neighbour in the tree.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Specs {
+    /// All keys but the count of members.
+    pub table: Few<(KeyId, Definition), KEYS_MAX>,
+}
+
+packed!(Specs { table });
 
 /// A deputy to the parent: my cluster's agent is silent, grant me the next epoch. Answered by
 /// `Grant`, by `Fenced` if the parent hears the agent, or by `Places` that name a newer parent.
@@ -339,7 +439,7 @@ packed!(Verdict { nonce, alive });
 macro_rules! messages {
     ($($(#[$doc:meta])* $kind:literal $name:ident($body:ty)),* $(,)?) => {
         /// A message. See the module for its form on the wire.
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[derive(Clone, Debug, PartialEq)]
         pub enum Message {
             $($(#[$doc])* $name($body)),*
         }
@@ -420,6 +520,16 @@ messages! {
     25 Crown(ClusterRef),
     /// See [`Hello`].
     26 Hello(Hello),
+    /// See [`Push`].
+    27 Push(Push),
+    /// See [`Got`].
+    28 Got(Got),
+    /// See [`Widths`].
+    29 Widths(Widths),
+    /// Report all your values to the agent of the cluster with this tag.
+    30 Full(u16),
+    /// See [`Specs`].
+    31 Specs(Specs),
 }
 
 impl Serialize for Message {
@@ -471,7 +581,12 @@ impl Wire for Message {
             | Self::Poles(_)
             | Self::Sides(_)
             | Self::Merged(_)
-            | Self::Crown(_) => return Ok(()),
+            | Self::Crown(_)
+            | Self::Push(_)
+            | Self::Got(_)
+            | Self::Widths(_)
+            | Self::Full(_)
+            | Self::Specs(_) => return Ok(()),
         };
         if levels.iter().all(|level| (1..=LEVELS_MAX).contains(level)) {
             Ok(())

@@ -26,7 +26,7 @@ pub struct Status {
 }
 
 /// A message of either machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StatusMessage {
     /// Of the probe.
     Probe(opus_probe::Message),

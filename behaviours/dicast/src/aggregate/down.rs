@@ -35,8 +35,15 @@ use super::{
 pub struct Origin {
     /// Level of the cluster that the record tells of; leaves are 0.
     pub level: u8,
-    /// Its slot among its siblings; the root's is 0.
+    /// Its slot among its siblings, counted from 1; 0 stands for the root.
     pub slot: u8,
+}
+
+impl Origin {
+    /// Whether it is the whole tree's.
+    pub const fn is_root(self) -> bool {
+        self.slot == 0
+    }
 }
 
 /// A record on its way down.
@@ -93,6 +100,30 @@ impl Down {
         self.origin
     }
 
+    /// How old its oldest value was when it was composed or last freshened.
+    pub fn age(&self) -> Duration {
+        Duration::from_secs_f64(self.age.value() / 1e3)
+    }
+
+    /// Nodes it is for.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The number in it; none for a list or sketch.
+    pub fn number(&self) -> Option<f64> {
+        match self.body {
+            Body::Number(value) => Some(f64::from(value)),
+            Body::Whole(_) => None,
+        }
+    }
+
+    /// Whether both say the same, but for their age.
+    pub fn agrees(&self, other: &Self) -> bool {
+        let rest = |it: &Self| (it.key, it.origin, it.half, it.count, it.missing, it.double);
+        rest(self) == rest(other) && self.body == other.body
+    }
+
     /// The sender vouches that it still stands (it strays by no more than the width), for values
     /// that are not older than `age` now.
     pub fn freshen(&mut self, age: Duration) {
@@ -103,7 +134,7 @@ impl Down {
     /// as wide as `width`, which is in the unit of the value (ranks for a distribution). `None` if
     /// it cannot be of this key.
     pub fn answer(&self, held: Duration, width: f64, spec: &KeySpec) -> Option<Answer> {
-        let age = Duration::from_secs_f64(self.age.value() / 1e3).saturating_add(held);
+        let age = self.age().saturating_add(held);
         let mut record = Record {
             summary: Summary::Nothing,
             count: self.count,

@@ -293,6 +293,11 @@ impl Slots {
         column.get(slot).map(|held| &held.record)
     }
 
+    /// Whether the slot's sender has not yet said of every key what it has.
+    pub fn is_awaited(&self, slot: u8) -> bool {
+        self.place(slot).is_some_and(|place| !place.answered)
+    }
+
     /// The term under which a slot's sender is heard. Widths are granted under it, and a child
     /// ignores those of another term of its own.
     pub fn term(&self, slot: u8) -> Option<Term> {

@@ -9,6 +9,7 @@ use crate::{
     Event, Message,
     cluster::{Ancestor, Place, SEATS_MAX, Seat, View},
     state::{Child, Phase},
+    track::DOUBLE_JOINED,
     wire::{Join, Moved, Places, Welcome},
 };
 
@@ -78,7 +79,7 @@ impl Dicast {
                 self.reseat(now, level, slot, seat);
                 slot
             }
-            None => match self.add_seat(now, level, seat) {
+            None => match self.add_seat(now, level, seat, DOUBLE_JOINED) {
                 Some(slot) => slot,
                 None => return,
             },
@@ -87,12 +88,23 @@ impl Dicast {
     }
 
     /// Gives a new seat and tells all members. The seat's holder is told by the caller.
-    pub(super) fn add_seat(&mut self, now: Time, level: u8, seat: Seat) -> Option<u8> {
+    /// `double`: how long its nodes may be counted elsewhere too.
+    pub(super) fn add_seat(
+        &mut self,
+        now: Time,
+        level: u8,
+        seat: Seat,
+        double: Duration,
+    ) -> Option<u8> {
         self.free_other_seat(now, level, seat.id(), None);
         let post = self.posts.get_mut(&level)?;
+        let nodes = seat.size;
         let slot = post.view.roster.add(seat)?;
         post.children.insert(slot, Child::new(now));
         self.on_seat_changed(now, level, slot);
+        if let Some(post) = self.posts.get_mut(&level) {
+            post.track.suspect(now, slot, nodes, double);
+        }
         Some(slot)
     }
 
@@ -143,7 +155,7 @@ impl Dicast {
             .posts
             .get(&level)
             .map(|post| post.view.deputies.clone());
-        self.rank_deputies(level);
+        self.rank_deputies(now, level);
         let Some(post) = self.posts.get(&level) else {
             return;
         };

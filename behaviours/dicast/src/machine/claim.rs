@@ -152,7 +152,7 @@ impl Dicast {
             claims && membership.view.cluster == grant.old && membership.is_above(from)
         });
         if awaited && grant.up.view.level == level + 1 {
-            let up = Membership::new(now, grant.up);
+            let up = Membership::new(now, grant.up, self.id());
             self.succeed(now, level, grant.cluster, Some(up));
         }
     }

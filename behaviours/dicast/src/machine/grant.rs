@@ -12,6 +12,7 @@ use crate::{
     Message,
     cluster::{ClusterRef, SEATS_MAX, Seat},
     state::{Doubt, Membership, Phase},
+    track::DOUBLE_SPLIT,
     wire::{Claim, Fenced, Grant, Twin, Twinned},
 };
 
@@ -154,7 +155,9 @@ impl Dicast {
         }
         let seat = seat.clone();
         self.promote(now, level, slot, seat);
-        let added_at = twin.add.and_then(|seat| self.add_seat(now, level, seat));
+        let added_at = twin
+            .add
+            .and_then(|seat| self.add_seat(now, level, seat, DOUBLE_SPLIT));
         let post = self.posts.get_mut(&level);
         let child = post.and_then(|post| post.children.get_mut(&added_at?));
         if let Some(child) = child {
@@ -163,6 +166,9 @@ impl Dicast {
         if let Some(absorbed) = twin.absorb {
             let at = self.posts[&level].view.roster.find_child(absorbed);
             if let Some(at) = at {
+                if let Some(post) = self.posts.get_mut(&level) {
+                    post.track.haunt(now, at);
+                }
                 self.remove_seat(now, level, at);
             }
         }

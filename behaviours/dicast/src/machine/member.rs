@@ -1,4 +1,4 @@
-//! A member's side: beats to the agent, what the agent tells, and who it is.
+//! A member's side: what the agent tells, and who it is.
 
 use opus_core::{NodeId, Time};
 
@@ -7,32 +7,10 @@ use crate::{
     Message,
     cluster::path_digest,
     state::{Doubt, Phase, Post},
-    wire::{Beat, Fenced, Pulse, Takeover, Welcome},
+    wire::{Fenced, Pulse, Takeover, Welcome},
 };
 
 impl Dicast {
-    /// Tells the agent of the cluster at `level` that we live.
-    pub(super) fn beat(&mut self, now: Time, level: u8) {
-        let below = self.posts.get(&(level - 1)).map(|post| &post.view);
-        let size = below.map_or(1, |view| view.roster.size());
-        let child = below.map(|view| view.cluster);
-        let fit = self.me.reachable;
-        let Some(membership) = self.membership_mut(level) else {
-            return;
-        };
-        membership.seq = membership.seq.wrapping_add(1);
-        let beat = Beat {
-            tag: membership.view.cluster.tag(),
-            slot: membership.slot,
-            seq: membership.seq,
-            size,
-            fit,
-            child,
-        };
-        let agent = membership.view.agent.clone();
-        self.send_to(now, &agent, Message::Beat(beat));
-    }
-
     pub(super) fn on_pulse(&mut self, now: Time, from: NodeId, pulse: &Pulse) {
         let again = self.config.heartbeat;
         let Some(level) = self.level_of_tag(pulse.tag, from) else {
@@ -47,6 +25,10 @@ impl Dicast {
             return;
         };
         membership.hear(now);
+        membership.link.sync(&membership.view);
+        let transit = membership.link.hear(now, pulse.number, pulse.echo);
+        let age = pulse.age.saturating_add(transit);
+        membership.link.inbox.vouch(now, pulse.pushed, age);
         let differs =
             membership.view.digest() != pulse.view || path_digest(&membership.path) != pulse.path;
         let asked = membership.asked_at.is_some_and(|at| now.since(at) < again);

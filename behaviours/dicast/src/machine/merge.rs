@@ -203,7 +203,7 @@ impl Dicast {
             }
         }
         // All members see by the digest that there is more to know, and ask.
-        self.rank_deputies(level);
+        self.rank_deputies(now, level);
         self.on_path_changed(now, level);
         let merged = Merged {
             old: other.cluster,

@@ -119,7 +119,8 @@ impl Dicast {
             if !sits || held.is_some() {
                 return;
             }
-            let up = office.up.map(|up| Membership::new(now, up));
+            let me = self.id();
+            let up = office.up.map(|up| Membership::new(now, up, me));
             self.take_over(now, office.old, office.view, up);
         }
         let confirmed = Fenced {
@@ -220,6 +221,8 @@ impl Dicast {
             Timer::Handover(level),
             Timer::Seek(level + 1),
             Timer::Doubt(level + 1),
+            Timer::Report(level + 1),
+            Timer::Push(level),
         ] {
             self.timers.clear(timer);
         }

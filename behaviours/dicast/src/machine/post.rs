@@ -9,6 +9,7 @@ use crate::{
     cluster::{DEPUTIES, Path, View, path_digest},
     decide,
     state::{Child, Membership, Phase, Post, Question, Trial, Why},
+    track::Track,
     wire::{Beat, Fenced, Pulse},
 };
 use std::collections::BTreeMap;
@@ -32,7 +33,9 @@ impl Dicast {
         let level = view.level;
         let slots = view.roster.iter().map(|(slot, _)| (slot, Child::new(now)));
         let children: BTreeMap<_, _> = slots.collect();
+        let track = Track::new(now, &view, &self.keys);
         let post = Post {
+            track,
             children,
             up,
             phase: Phase::Acting,
@@ -45,12 +48,13 @@ impl Dicast {
         };
         self.posts.insert(level, post);
         self.seeks.remove(&(level + 1));
-        self.rank_deputies(level);
+        self.rank_deputies(now, level);
         self.on_path_changed(now, level);
     }
 
-    /// Chooses the deputies anew: three, and above level 1 all fit members.
-    pub(super) fn rank_deputies(&mut self, level: u8) {
+    /// Follows a change of the roster. Chooses the deputies anew: three, and above level 1 all fit
+    /// members.
+    pub(super) fn rank_deputies(&mut self, now: Time, level: u8) {
         let (proven, me) = (self.config.proven, self.id());
         let Some(post) = self.posts.get_mut(&level) else {
             return;
@@ -63,6 +67,7 @@ impl Dicast {
         }
         post.view.deputies = Few(ranked);
         post.view_digest = post.view.digest();
+        post.track.sync(now, &post.view);
     }
 
     /// The cluster at `level`, or what is above it, changed: those below will ask.
@@ -91,6 +96,7 @@ impl Dicast {
             return;
         };
         seat.size = beat.size;
+        let speaks = seat.child == beat.child;
         let fit_changed = std::mem::replace(&mut seat.fit, beat.fit) != beat.fit;
         let child = post
             .children
@@ -99,6 +105,11 @@ impl Dicast {
         child.heard = now;
         child.seq = beat.seq;
         child.trial = None;
+        if let Some(rtt) = child.words.round_trip(now, beat.echo) {
+            child.rtt = rtt;
+        }
+        let transit = child.words.transit(now, beat.echo);
+        child.acked = beat.pushed;
         let known = post.view.roster.get(beat.slot).and_then(|seat| seat.child);
         if let Some(said) = beat.child.filter(|said| Some(*said) != known) {
             self.reconcile(now, level, beat.slot, said);
@@ -106,6 +117,7 @@ impl Dicast {
         if fit_changed {
             self.on_seat_changed(now, level, beat.slot);
         }
+        self.on_values(now, from, level, beat, transit, speaks);
     }
 
     /// A beat for a post that we do not hold any more: tell where it went.
@@ -134,6 +146,7 @@ impl Dicast {
 
     /// One heartbeat of the post at `level`.
     pub(super) fn round(&mut self, now: Time, level: u8) {
+        self.look_at_values(now, level);
         self.pulse(now, level);
         self.look_at_members(now, level);
         self.look_at_size(now, level);
@@ -146,22 +159,40 @@ impl Dicast {
         };
         post.round = post.round.wrapping_add(1);
         let mut pulsed = Vec::new();
-        for (slot, seat) in post.view.roster.iter() {
+        for (slot, _) in post.view.roster.iter() {
             let often = level > 1 || post.view.rank(slot).is_some_and(|rank| rank < DEPUTIES);
             let turn = (post.round + u32::from(slot)) % leaf_pulse == 0;
             if !often && !turn {
                 continue;
             }
-            pulsed.push(seat.contact.clone());
+            pulsed.push(slot);
         }
+        for slot in pulsed {
+            self.pulse_one(now, level, slot);
+        }
+    }
+
+    /// Tells the member at `slot` that we live, and what we vouch for.
+    pub(super) fn pulse_one(&mut self, now: Time, level: u8, slot: u8) {
+        let age = self.oldest_told(now, level);
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let seat = post.view.roster.get(slot);
+        let (Some(seat), Some(child)) = (seat, post.children.get_mut(&slot)) else {
+            return;
+        };
         let pulse = Pulse {
             tag: post.view.cluster.tag(),
             view: post.view_digest,
             path: post.path_digest,
+            number: child.words.say(now),
+            echo: child.echo(now),
+            pushed: post.track.pushed,
+            age,
         };
-        for to in pulsed {
-            self.send_to(now, &to, Message::Pulse(pulse.clone()));
-        }
+        let to = seat.contact.clone();
+        self.send_to(now, &to, Message::Pulse(pulse));
     }
 
     pub(super) fn on_ask(&mut self, now: Time, from: NodeId, tag: u16) {
@@ -271,6 +302,9 @@ impl Dicast {
                 silent && trial.is_some_and(|trial| trial.unanswered && trial.confirmed)
             });
         if guilty {
+            if let Some(post) = self.posts.get_mut(&level) {
+                post.track.lose(now, slot);
+            }
             self.remove_seat(now, level, slot);
         }
     }

@@ -337,7 +337,16 @@ impl Dicast {
         self.timers.clear(Timer::Doubt(level));
         self.note_far(&welcome.path);
         let before = self.membership(level).cloned();
-        let membership = Membership::new(now, welcome);
+        let mut membership = Membership::new(now, welcome, self.id());
+        let again = before.as_ref().filter(|before| {
+            let (old, new) = (&before.view, &membership.view);
+            old.cluster == new.cluster && before.slot == membership.slot
+        });
+        if let Some(before) = again {
+            // The agent may not know that we were gone: its numbers of our reports go on.
+            membership.link = before.link.clone();
+        }
+        let moved = again.is_none();
         if level == 1 {
             self.tell(Event::Joined(membership.view.cluster));
             let had = before.as_ref().map(|before| before.view.roster.clone());
@@ -348,7 +357,7 @@ impl Dicast {
             post.up = Some(membership);
             self.on_path_changed(now, level - 1);
         }
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|_| moved) {
             let leave = (before.view.cluster.tag(), before.slot);
             self.send(now, before.view.agent.id, Message::Leave(leave));
         }
@@ -375,7 +384,7 @@ impl Dicast {
             path: opus_core::pack::Few(Vec::new()),
         };
         self.tell(Event::Joined(view.cluster));
-        self.leaf = Some(Membership::new(now, welcome));
+        self.leaf = Some(Membership::new(now, welcome, self.id()));
         self.take_post(now, view, None);
     }
 

@@ -162,7 +162,7 @@ impl Dicast {
         if let Some(welcome) = self.welcome_for(above, 0)
             && let Some(post) = self.posts.get_mut(&level)
         {
-            post.up = Some(Membership::new(now, welcome));
+            post.up = Some(Membership::new(now, welcome, self.me.contact.id));
         }
         self.finish_split(now, level, next, 1);
     }
@@ -263,7 +263,7 @@ impl Dicast {
             slots: Some(slots.collect()),
             until: now + FORMER,
         });
-        self.rank_deputies(level);
+        self.rank_deputies(now, level);
         self.on_path_changed(now, level);
         self.tell_takeover(now, level, old);
     }

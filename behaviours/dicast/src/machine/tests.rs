@@ -1,6 +1,7 @@
 //! Machines among each other, in virtual time.
 
 mod hostile;
+mod values;
 mod world;
 
 use std::time::Duration;

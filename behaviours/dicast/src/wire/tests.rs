@@ -60,9 +60,17 @@ fn a_beat_is_small() {
         size: 1,
         fit: true,
         child: None,
+        keys: u16::MAX,
+        echo: Echo {
+            number: 100_000,
+            dwell: Duration::from_secs(5),
+        },
+        pushed: 1_000,
+        urgent: false,
+        report: None,
     };
     let bytes = encode(&Message::Beat(beat));
-    assert!(bytes.len() <= 16, "{} bytes", bytes.len());
+    assert!(bytes.len() <= 27, "{} bytes", bytes.len());
 }
 
 #[test]

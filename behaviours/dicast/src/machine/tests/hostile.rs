@@ -11,12 +11,13 @@ use rand::{RngExt, seq::IndexedRandom};
 
 use super::world::World;
 use crate::{
-    Command, Config, Dicast, Message,
+    Command, Config, Definition, Dicast, Echo, Message,
+    aggregate::{Change, Down, Function, KeyId, KeySpec, Origin, Record, Report, Summary, Urgency},
     cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, View},
     state::{Check, Why},
     wire::{
-        Accuse, Beat, Claim, Fenced, Grant, Hello, Join, Merge, Merged, Moved, Office, Places,
-        Poles, Pulse, Sides, Takeover, Twin, Twinned, Verdict, Welcome,
+        Accuse, Beat, Claim, Fenced, Got, Grant, Hello, Join, Merge, Merged, Moved, Office, Places,
+        Poles, Pulse, Push, Sides, Specs, Takeover, Twin, Twinned, Verdict, Welcome, Widths,
     },
 };
 
@@ -102,7 +103,7 @@ impl Liar {
     }
 
     fn message(&mut self) -> Message {
-        match self.rng.random_range(0..27) {
+        match self.rng.random_range(0..30) {
             0 => Message::Beat(Beat {
                 tag: self.tag(),
                 slot: self.slot(),
@@ -110,11 +111,20 @@ impl Liar {
                 size: self.rng.random(),
                 fit: self.rng.random(),
                 child: self.rng.random_bool(0.5).then(|| self.cluster()),
+                keys: self.rng.random_range(0..2),
+                echo: self.echo(),
+                pushed: self.small(),
+                urgent: self.rng.random(),
+                report: self.rng.random_bool(0.7).then(|| self.report()),
             }),
             1 => Message::Pulse(Pulse {
                 tag: self.tag(),
                 view: self.rng.random(),
                 path: self.rng.random(),
+                number: self.small(),
+                echo: self.echo(),
+                pushed: self.small(),
+                age: self.span(),
             }),
             2 => Message::Check(self.rng.random()),
             3 => Message::Alive(self.rng.random()),
@@ -144,7 +154,98 @@ impl Liar {
             10 => Message::Ask(self.tag()),
             11 => Message::Stranger(self.tag()),
             12 => Message::Leave((self.tag(), self.slot())),
+            13..16 => self.values(),
             _ => self.change(),
+        }
+    }
+
+    fn small(&mut self) -> u32 {
+        if self.rng.random_bool(0.1) {
+            self.rng.random()
+        } else {
+            self.rng.random_range(0..12)
+        }
+    }
+
+    fn span(&mut self) -> Duration {
+        Duration::from_millis(self.rng.random_range(0..20_000))
+    }
+
+    fn echo(&mut self) -> Echo {
+        Echo {
+            number: self.small(),
+            dwell: self.span(),
+        }
+    }
+
+    fn report(&mut self) -> Report {
+        let full = self.rng.random();
+        let sets = if full { 1 } else { self.rng.random_range(0..3) };
+        let mut sent = Vec::new();
+        for _ in 0..sets {
+            let key = KeyId(self.rng.random_range(0..3));
+            let value = Change::Value(key, self.rng.random());
+            sent.push(Few(vec![value, Change::Withdrawn(key)]));
+        }
+        Report {
+            beat: 1 + self.small(),
+            sets: Few(sent),
+            seq: 3 + self.small(),
+            round: self.small(),
+            age: self.span(),
+            full,
+            partial: self.rng.random(),
+        }
+    }
+
+    fn values(&mut self) -> Message {
+        let spec = KeySpec {
+            function: Function::Sum,
+            urgency: Urgency::Eager,
+            ..KeySpec::MEMBERS
+        };
+        match self.rng.random_range(0..5) {
+            0 => {
+                let origin = Origin {
+                    level: self.level(),
+                    slot: self.slot(),
+                };
+                let record = Record::of_one(Summary::Sum(self.rng.random()));
+                let key = KeyId(self.rng.random_range(0..3));
+                let down = Down::of(key, origin, &record, &spec);
+                Message::Push(Push {
+                    tag: self.tag(),
+                    number: self.small(),
+                    echo: self.echo(),
+                    base: self.small(),
+                    last: self.small(),
+                    records: Few(down.into_iter().collect()),
+                })
+            }
+            1 => Message::Got(Got {
+                tag: self.tag(),
+                slot: self.slot(),
+                pushed: self.small(),
+            }),
+            2 => Message::Widths(Widths {
+                tag: self.tag(),
+                round: self.small(),
+                widths: Few(vec![(
+                    KeyId(self.rng.random_range(0..3)),
+                    self.rng.random(),
+                )]),
+            }),
+            3 => Message::Full(self.tag()),
+            _ => {
+                let definition = Definition {
+                    spec,
+                    version: self.small(),
+                    owner: self.contact().id,
+                };
+                let key = KeyId(self.rng.random_range(0..100));
+                let table = Few(vec![(key, definition)]);
+                Message::Specs(Specs { table })
+            }
         }
     }
 

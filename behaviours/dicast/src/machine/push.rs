@@ -1,0 +1,268 @@
+//! Records on their way down: the agent's own cluster and those above it, told to every member.
+
+use std::time::Duration;
+
+use opus_core::{
+    NodeId, Time,
+    pack::{Few, to_bytes},
+};
+
+use super::{
+    Dicast, Timer,
+    report::{PATIENCE, RTT_UNKNOWN},
+    view::down_width,
+};
+use crate::{
+    Message,
+    aggregate::{Down, KeyId, Origin},
+    track::Uplink,
+    wire::{Got, PUSH_MAX, Push},
+};
+
+/// How long what came from above is gathered before it goes on.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Bytes of records in one push, so that it fits one datagram; a sketch may be larger and goes
+/// alone.
+const BYTES_MAX: usize = 1_060;
+
+/// How often a push is said before the member's beats decide.
+const TRIES: u8 = 3;
+
+/// How long after the last push a member whose beat shows that it lacks records gets them again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl Uplink {
+    /// How long an answer may take.
+    pub(super) fn patience(&self) -> Duration {
+        patience(self.rtt)
+    }
+}
+
+fn patience(rtt: Duration) -> Duration {
+    let rtt = if rtt.is_zero() { RTT_UNKNOWN } else { rtt };
+    2 * rtt + PATIENCE
+}
+
+impl Dicast {
+    /// Once a heartbeat: what the members should know, and how wide their filters may be.
+    pub(super) fn look_at_values(&mut self, now: Time, level: u8) {
+        if let Some(post) = self.posts.get_mut(&level) {
+            post.track.sweep(now);
+        }
+        self.plan_widths(now, level);
+        if self.refresh_told(now, level) {
+            self.timers.set_earliest(Timer::Push(level), now);
+        }
+    }
+
+    /// Brings what members are told up to date. Tells whether there is anything new.
+    fn refresh_told(&mut self, now: Time, level: u8) -> bool {
+        let root = self.is_root(level);
+        let Self { posts, keys, .. } = self;
+        let Some(post) = posts.get_mut(&level) else {
+            return false;
+        };
+        let slot = match &post.up {
+            Some(up) => up.slot + 1,
+            // One that seeks another parent is not the whole.
+            None => u8::from(!root),
+        };
+        let ours = Origin { level, slot };
+        let before = post.track.pushed;
+        let mut lawful: Vec<(KeyId, Origin)> = Vec::new();
+        for (key, spec) in keys.iter() {
+            let Some(record) = post.track.record(now, key, spec) else {
+                continue;
+            };
+            let Some(down) = Down::of(key, ours, &record, spec) else {
+                continue;
+            };
+            lawful.push((key, ours));
+            let told = post.track.told((key, ours));
+            let stands =
+                told.is_some_and(|told| told.strays(&record, spec) <= down_width(told, spec));
+            if !stands {
+                post.track.tell(down);
+            }
+        }
+        for (at, held) in post.up.iter().flat_map(|up| up.link.inbox.iter()) {
+            if at.1.level <= level || keys.spec(at.0).is_none() {
+                continue;
+            }
+            lawful.push(*at);
+            let told = post.track.told(*at);
+            if told.is_none_or(|told| !told.agrees(&held.down)) {
+                let mut down = held.down.clone();
+                down.freshen(held.age(now));
+                post.track.tell(down);
+            }
+        }
+        if post.track.retain(|at| lawful.contains(at)) {
+            for child in post.children.values_mut() {
+                child.acked = 0;
+            }
+        }
+        post.track.pushed != before
+    }
+
+    /// The greatest age of what members were told, now.
+    pub(super) fn oldest_told(&self, now: Time, level: u8) -> Duration {
+        let Some(post) = self.posts.get(&level) else {
+            return Duration::ZERO;
+        };
+        let records = self
+            .keys
+            .iter()
+            .filter_map(|(key, spec)| post.track.record(now, key, spec));
+        let above = post.up.iter().flat_map(|up| up.link.inbox.iter());
+        let ages = records
+            .filter(|record| record.count > 0)
+            .map(|record| record.age);
+        let ages = ages.chain(above.map(|(_, held)| held.age(now)));
+        ages.max().unwrap_or_default()
+    }
+
+    /// Records may be due to the members of our post at `level`.
+    pub(super) fn on_push_due(&mut self, now: Time, level: u8) {
+        self.refresh_told(now, level);
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let mut pushes = Vec::new();
+        let mut next: Option<Time> = None;
+        let newest = post.track.pushed;
+        for (&slot, child) in &mut post.children {
+            if child.acked >= newest {
+                continue;
+            }
+            let (said, tries) = match child.push {
+                Some((last, at, tries)) if last == newest => (Some(at), tries),
+                Some(_) | None => (None, 0),
+            };
+            let due = said.map_or(now, |at| at + patience(child.rtt));
+            if tries >= TRIES {
+                continue;
+            }
+            if due > now {
+                next = Some(next.map_or(due, |next| next.min(due)));
+                continue;
+            }
+            child.push = Some((newest, now, tries + 1));
+            let again = now + patience(child.rtt);
+            next = Some(next.map_or(again, |next| next.min(again)));
+            pushes.push(slot);
+        }
+        if let Some(next) = next {
+            self.timers.set_earliest(Timer::Push(level), next);
+        }
+        for slot in pushes {
+            self.push(now, level, slot);
+        }
+    }
+
+    /// Sends the member what it is not known to have, as much as fits.
+    fn push(&mut self, now: Time, level: u8, slot: u8) {
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let seat = post.view.roster.get(slot);
+        let (Some(seat), Some(child)) = (seat, post.children.get_mut(&slot)) else {
+            return;
+        };
+        let (to, base) = (seat.contact.clone(), child.acked);
+        let due = post.track.since(base);
+        let mut bytes = 0;
+        let fits = |(_, down): &&(u32, &Down)| {
+            let first = bytes == 0;
+            bytes += to_bytes(*down).len();
+            first || bytes <= BYTES_MAX
+        };
+        let fitting: Vec<_> = due.iter().take_while(fits).take(PUSH_MAX).collect();
+        let all = fitting.len() == due.len();
+        let last = fitting
+            .last()
+            .filter(|_| !all)
+            .map_or(post.track.pushed, |(number, _)| *number);
+        let push = Push {
+            tag: post.view.cluster.tag(),
+            number: child.words.say(now),
+            echo: child.echo(now),
+            base,
+            last,
+            records: Few(fitting.iter().map(|(_, down)| Down::clone(down)).collect()),
+        };
+        self.send_to(now, &to, Message::Push(push));
+    }
+
+    /// A member's beat says which records it knows.
+    pub(super) fn look_at_push(&mut self, now: Time, level: u8, slot: u8) {
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let pushed = post.track.pushed;
+        let Some(child) = post.children.get_mut(&slot) else {
+            return;
+        };
+        if child.acked > pushed {
+            // It speaks of a term that is over.
+            child.acked = 0;
+        }
+        let lacks = child.acked < pushed;
+        if lacks && child.push.is_none_or(|(_, at, _)| now.since(at) >= AGAIN) {
+            child.push = None;
+            self.timers.set_earliest(Timer::Push(level), now);
+        }
+    }
+
+    pub(super) fn on_push(&mut self, now: Time, from: NodeId, push: Push) {
+        let Some(level) = self.level_of_tag(push.tag, from) else {
+            return;
+        };
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        membership.hear(now);
+        let link = &mut membership.link;
+        link.sync(&membership.view);
+        let transit = link.hear(now, push.number, push.echo);
+        let Few(records) = push.records;
+        link.inbox
+            .take(now, (push.base, push.last), records, transit);
+        let got = Got {
+            tag: push.tag,
+            slot: membership.slot,
+            pushed: link.inbox.pushed,
+        };
+        self.send(now, from, Message::Got(got));
+        if level > 1 {
+            self.timers
+                .set_earliest(Timer::Push(level - 1), now + GATHER);
+        }
+    }
+
+    pub(super) fn on_got(&mut self, now: Time, from: NodeId, got: &Got) {
+        let Some(level) = self.post_of_tag(got.tag) else {
+            return;
+        };
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let seat = post.view.roster.get(got.slot);
+        if seat.is_none_or(|seat| seat.id() != from) {
+            return;
+        }
+        let pushed = post.track.pushed;
+        let Some(child) = post.children.get_mut(&got.slot) else {
+            return;
+        };
+        if got.pushed <= pushed && got.pushed > child.acked {
+            child.acked = got.pushed;
+            if got.pushed < pushed {
+                // There was more than fitted.
+                child.push = None;
+                self.timers.set_earliest(Timer::Push(level), now);
+            }
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! What the three sides of a link keep of the values: the member's reports and what came down to
+//! it, the agent's slots and what it pushed.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use opus_core::{NodeId, Time, packed};
+
+use crate::{
+    aggregate::{
+        Down, Grants, KeyId, KeySpec, Occupant, Origin, Record, Reporter, Slots, Term, Vacated,
+    },
+    cluster::{ClusterRef, Roster, Seat, View},
+    keys::Keys,
+    machine::PLAN_FIRST,
+};
+
+/// Words whose time is remembered. Overflow: the oldest is forgotten.
+const WORDS_MAX: usize = 6;
+
+/// How long a word is taken to have been under way whose echo says nothing: longer than a dial with
+/// all its tries.
+const TRANSIT_UNKNOWN: Duration = Duration::from_secs(5);
+
+/// How much of a dwell is not believed: clocks that run by so much more slowly than ours.
+const DRIFT: u32 = 1_000;
+
+/// How long whoever comes from elsewhere may still be counted where it was before: until it is
+/// missed there, and all above know.
+pub(crate) const DOUBLE_JOINED: Duration = Duration::from_secs(15);
+
+/// The same for one half of a cluster that split: until the other half has told that it is one.
+pub(crate) const DOUBLE_SPLIT: Duration = Duration::from_secs(5);
+
+/// How long a cluster that went into its sibling is still counted: until the sibling has told of
+/// those who came.
+const GHOST_FOR: Duration = Duration::from_secs(10);
+
+/// Records that came down, at most: one of each level for each key. Overflow: it is not taken.
+const INBOX_MAX: usize = 64 * 7;
+
+/// The last word heard from the other end, and how long ago: with it the other end bounds how long
+/// what it hears was under way, by its own clock alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Echo {
+    /// Number of the word; 0 if none was heard.
+    pub number: u32,
+    /// Since then.
+    pub dwell: Duration,
+}
+
+packed!(Echo { number, dwell });
+
+/// When our last words to one peer were said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Words {
+    number: u32,
+    said: VecDeque<(u32, Time)>,
+}
+
+impl Words {
+    /// Numbers begin at one that an earlier sequence to the same peer is unlikely to have used of
+    /// late.
+    pub(crate) fn new(now: Time) -> Self {
+        let millis = now.as_micros() / 1_000;
+        Self {
+            number: u32::try_from(millis & 0x3fff).unwrap_or_default(),
+            said: VecDeque::new(),
+        }
+    }
+
+    /// The number of a word said now.
+    pub(crate) fn say(&mut self, now: Time) -> u32 {
+        self.number = self.number.saturating_add(1);
+        self.said.push_back((self.number, now));
+        if self.said.len() > WORDS_MAX {
+            self.said.pop_front();
+        }
+        self.number
+    }
+
+    /// At least as long as a message was under way that echoes one of our words: the whole round
+    /// trip.
+    pub(crate) fn round_trip(&self, now: Time, echo: Echo) -> Option<Duration> {
+        let (_, said) = self
+            .said
+            .iter()
+            .find(|(number, _)| *number == echo.number)?;
+        let dwell = echo.dwell.saturating_sub(echo.dwell / DRIFT);
+        // Dwells are rounded up on the wire.
+        let dwell = dwell.saturating_sub(Duration::from_millis(1));
+        Some(now.since(*said).saturating_sub(dwell))
+    }
+
+    pub(crate) fn transit(&self, now: Time, echo: Echo) -> Duration {
+        self.round_trip(now, echo).unwrap_or(TRANSIT_UNKNOWN)
+    }
+}
+
+/// A member's side: its reports to the agent, and what came down from it.
+#[derive(Clone, Debug)]
+pub(crate) struct Uplink {
+    pub(crate) reporter: Reporter,
+    /// With whom the term is: cluster and agent.
+    with: Option<(ClusterRef, NodeId)>,
+    pub(crate) words: Words,
+    heard: Option<(u32, Time)>,
+    /// The last round trip.
+    pub(crate) rtt: Duration,
+    /// A beat that was to be answered at once, and how often it was said.
+    pub(crate) unheard: Option<(u32, u8)>,
+    pub(crate) inbox: Inbox,
+}
+
+impl Uplink {
+    pub(crate) fn new(now: Time, node: NodeId) -> Self {
+        Self {
+            reporter: Reporter::new(first_8(node)),
+            with: None,
+            words: Words::new(now),
+            heard: None,
+            rtt: Duration::ZERO,
+            unheard: None,
+            inbox: Inbox::default(),
+        }
+    }
+
+    /// These keys have other specs: what is known of them means nothing any more.
+    pub(crate) fn change_keys(&mut self, keys: &[KeyId]) {
+        self.reporter.on_asked();
+        self.inbox.records.retain(|(key, _), _| !keys.contains(key));
+    }
+
+    /// Begins a new term if the cluster or its agent is another.
+    pub(crate) fn sync(&mut self, view: &View) {
+        let with = Some((view.cluster, view.agent.id));
+        if self.with == with {
+            return;
+        }
+        self.with = with;
+        self.reporter.begin_term();
+        self.heard = None;
+        self.unheard = None;
+        self.inbox.pushed = 0;
+    }
+
+    pub(crate) fn echo(&self, now: Time) -> Echo {
+        self.heard.map_or_else(Echo::default, |(number, at)| Echo {
+            number,
+            dwell: now.since(at),
+        })
+    }
+
+    /// Word number `number` of the agent, which echoes one of ours. Returns how long it may have
+    /// been under way.
+    pub(crate) fn hear(&mut self, now: Time, number: u32, echo: Echo) -> Duration {
+        self.heard = Some((number, now));
+        if let Some(rtt) = self.words.round_trip(now, echo) {
+            self.rtt = rtt;
+        }
+        if self.unheard.is_some_and(|(beat, _)| echo.number >= beat) {
+            self.unheard = None;
+        }
+        self.words.transit(now, echo)
+    }
+}
+
+/// What came down, and how far it is complete.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inbox {
+    /// All pushes up to this one are known.
+    pub(crate) pushed: u32,
+    records: BTreeMap<(KeyId, Origin), Held>,
+}
+
+/// A record that came down.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) down: Down,
+    /// When its age was that which it names.
+    pub(crate) at: Time,
+}
+
+impl Inbox {
+    /// Takes pushed records. `base`: what they build upon; 0 replaces all. Returns false if
+    /// something between is not known.
+    pub(crate) fn take(
+        &mut self,
+        now: Time,
+        (base, number): (u32, u32),
+        records: Vec<Down>,
+        transit: Duration,
+    ) -> bool {
+        if base > self.pushed {
+            return false;
+        }
+        if number <= self.pushed {
+            return true;
+        }
+        if base == 0 {
+            self.records.clear();
+        }
+        self.pushed = number;
+        for mut down in records {
+            let at = (down.key(), down.origin());
+            if self.records.len() < INBOX_MAX || self.records.contains_key(&at) {
+                down.freshen(down.age().saturating_add(transit));
+                self.records.insert(at, Held { down, at: now });
+            }
+        }
+        true
+    }
+
+    /// All that was pushed up to `pushed` still stands, for values not older than `age`.
+    pub(crate) fn vouch(&mut self, now: Time, pushed: u32, age: Duration) {
+        if pushed != self.pushed {
+            return;
+        }
+        for held in self.records.values_mut() {
+            if age < held.age(now) {
+                held.down.freshen(age);
+                held.at = now;
+            }
+        }
+    }
+
+    /// The record of the cluster at `level`, or of the whole tree.
+    pub(crate) fn get(&self, key: KeyId, level: Option<u8>) -> Option<&Held> {
+        let of_key = self.records.iter().filter(|((of, _), _)| *of == key);
+        let is_it = |origin: Origin| match level {
+            Some(level) => origin.level == level,
+            None => origin.is_root(),
+        };
+        let mut found = of_key.filter(|((_, origin), _)| is_it(*origin));
+        found.next().map(|(_, held)| held)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&(KeyId, Origin), &Held)> {
+        self.records.iter()
+    }
+}
+
+impl Held {
+    pub(crate) fn age(&self, now: Time) -> Duration {
+        self.down.age().saturating_add(now.since(self.at))
+    }
+}
+
+/// An agent's side: the members' values, their widths, and what was told them.
+#[derive(Clone, Debug)]
+pub(crate) struct Track {
+    pub(crate) slots: Slots,
+    pub(crate) grants: Grants,
+    /// Of which cluster the terms are.
+    of: ClusterRef,
+    epoch: u32,
+    seated: BTreeMap<u8, Seated>,
+    doubles: BTreeMap<u8, Time>,
+    ghosts: BTreeMap<u8, Time>,
+    /// Number of the last record that was pushed.
+    pub(crate) pushed: u32,
+    table: BTreeMap<(KeyId, Origin), (u32, Down)>,
+    /// When widths are planned next.
+    pub(crate) plan_at: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seated {
+    node: NodeId,
+    incarnation: u64,
+    child: Option<u64>,
+}
+
+impl Seated {
+    fn of(seat: &Seat) -> Self {
+        Self {
+            // A cluster is itself under each agent; only its name makes it another.
+            node: if seat.child.is_some() {
+                NodeId([0; 32])
+            } else {
+                seat.id()
+            },
+            incarnation: if seat.child.is_some() {
+                0
+            } else {
+                seat.incarnation
+            },
+            child: seat.child.map(|child| child.id),
+        }
+    }
+}
+
+impl Track {
+    /// For a post that is taken now.
+    pub(crate) fn new(now: Time, view: &View, keys: &Keys) -> Self {
+        let mut track = Self {
+            slots: Slots::new(),
+            grants: Grants::default(),
+            of: view.cluster,
+            epoch: 1,
+            seated: BTreeMap::new(),
+            doubles: BTreeMap::new(),
+            ghosts: BTreeMap::new(),
+            pushed: 0,
+            table: BTreeMap::new(),
+            plan_at: now + PLAN_FIRST,
+        };
+        for (key, _) in keys.iter() {
+            track.slots.learn(key);
+        }
+        track.sync(now, view);
+        track
+    }
+
+    /// The term of a report from whoever sits in `seat`.
+    pub(crate) fn term(&self, seat: &Seat) -> Term {
+        let incarnation = seat
+            .child
+            .map_or(seat.incarnation, |child| u64::from(child.epoch));
+        Term {
+            incarnation,
+            epoch: self.epoch,
+        }
+    }
+
+    /// Follows the roster: who came, who went, whether the cluster has another name.
+    pub(crate) fn sync(&mut self, now: Time, view: &View) {
+        if self.of != view.cluster {
+            self.of = view.cluster;
+            self.epoch += 1;
+        }
+        let seats: BTreeMap<u8, Seated> = seats_of(&view.roster);
+        let gone: Vec<u8> = self
+            .seated
+            .keys()
+            .copied()
+            .filter(|slot| !seats.contains_key(slot))
+            .collect();
+        for slot in gone {
+            self.seated.remove(&slot);
+            if !self.ghosts.contains_key(&slot) {
+                self.vacate(now, slot, Vacated::Left);
+            }
+        }
+        for (slot, seated) in seats {
+            let before = self.seated.insert(slot, seated);
+            if before == Some(seated) {
+                continue;
+            }
+            let Some(seat) = view.roster.get(slot) else {
+                continue;
+            };
+            if self.ghosts.remove(&slot).is_some() {
+                self.vacate(now, slot, Vacated::Lost);
+            }
+            let occupant = match seat.child {
+                None => Occupant::Leaf,
+                Some(_) => Occupant::Cluster(u64::from(seat.size)),
+            };
+            let since = Term {
+                incarnation: 0,
+                epoch: self.epoch,
+            };
+            self.slots
+                .occupy(slot, now, first_8(seat.id()), occupant, since);
+            self.grants.on_new_term(slot);
+        }
+    }
+
+    /// Whoever has just taken the seat may be counted elsewhere too, for so long.
+    pub(crate) fn suspect(&mut self, now: Time, slot: u8, nodes: u32, long: Duration) {
+        self.doubles.insert(slot, now + long);
+        self.slots.suspect_double(slot, u64::from(nodes.max(1)));
+    }
+
+    /// The seat's nodes may be alive, and are counted nowhere. To be called before it is freed.
+    pub(crate) fn lose(&mut self, now: Time, slot: u8) {
+        if self.seated.remove(&slot).is_some() {
+            self.vacate(now, slot, Vacated::Lost);
+        }
+    }
+
+    /// The seat's nodes will be counted in a sibling. To be called before it is freed.
+    pub(crate) fn haunt(&mut self, now: Time, slot: u8) {
+        if self.seated.contains_key(&slot) {
+            self.ghosts.insert(slot, now + GHOST_FOR);
+            self.slots.suspect_double(slot, u64::MAX);
+        }
+    }
+
+    fn vacate(&mut self, now: Time, slot: u8, how: Vacated) {
+        self.doubles.remove(&slot);
+        self.slots.vacate(slot, now, how);
+        self.grants.on_new_term(slot);
+    }
+
+    /// Forgets suspicions of double counts that are old enough.
+    pub(crate) fn sweep(&mut self, now: Time) {
+        let over: Vec<u8> = due(&mut self.doubles, now);
+        for slot in over {
+            self.slots.suspect_double(slot, 0);
+        }
+        for slot in due(&mut self.ghosts, now) {
+            self.vacate(now, slot, Vacated::Left);
+        }
+    }
+
+    /// A key has another spec, or is new.
+    pub(crate) fn change_key(&mut self, key: KeyId) {
+        self.slots.forget(key);
+        self.slots.learn(key);
+        self.grants.forget(key);
+    }
+
+    /// The cluster's record of a key.
+    pub(crate) fn record(&self, now: Time, key: KeyId, spec: &KeySpec) -> Option<Record> {
+        let widths = self.grants.all_assumed(key);
+        self.slots.record(key, now, spec, widths)
+    }
+
+    /// What members were told last of a key.
+    pub(crate) fn told(&self, at: (KeyId, Origin)) -> Option<&Down> {
+        self.table.get(&at).map(|(_, down)| down)
+    }
+
+    /// Notes a record that members have to know.
+    pub(crate) fn tell(&mut self, down: Down) {
+        self.pushed = self.pushed.saturating_add(1);
+        self.table
+            .insert((down.key(), down.origin()), (self.pushed, down));
+    }
+
+    /// Keeps what members are told to these: if something goes, all is told anew.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&(KeyId, Origin)) -> bool) -> bool {
+        let before = self.table.len();
+        self.table.retain(|at, _| keep(at));
+        if self.table.len() == before {
+            return false;
+        }
+        // One who knows nothing learns all of it under numbers that nobody has heard.
+        for (number, _) in self.table.values_mut() {
+            self.pushed = self.pushed.saturating_add(1);
+            *number = self.pushed;
+        }
+        true
+    }
+
+    /// Records that one who knows all up to `base` lacks, the oldest first.
+    pub(crate) fn since(&self, base: u32) -> Vec<(u32, &Down)> {
+        let newer = self.table.values().filter(|(number, _)| *number > base);
+        let mut records: Vec<_> = newer.map(|(number, down)| (*number, down)).collect();
+        records.sort_unstable_by_key(|(number, _)| *number);
+        records
+    }
+}
+
+fn seats_of(roster: &Roster) -> BTreeMap<u8, Seated> {
+    roster
+        .iter()
+        .map(|(slot, seat)| (slot, Seated::of(seat)))
+        .collect()
+}
+
+fn due(times: &mut BTreeMap<u8, Time>, now: Time) -> Vec<u8> {
+    let over: Vec<u8> = times
+        .iter()
+        .filter(|(_, at)| **at <= now)
+        .map(|(slot, _)| *slot)
+        .collect();
+    times.retain(|_, at| *at > now);
+    over
+}
+
+/// What stands for a node in lists of values.
+pub(crate) fn first_8(node: NodeId) -> u64 {
+    let first: [u8; 8] = node.0[..8].try_into().expect("there are 32");
+    u64::from_be_bytes(first)
+}
