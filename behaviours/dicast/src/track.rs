@@ -248,6 +248,14 @@ impl Held {
     }
 }
 
+/// A record that members were told.
+#[derive(Clone, Debug)]
+struct Told {
+    number: u32,
+    at: Time,
+    down: Down,
+}
+
 /// An agent's side: the members' values, their widths, and what was told them.
 #[derive(Clone, Debug)]
 pub(crate) struct Track {
@@ -261,7 +269,7 @@ pub(crate) struct Track {
     ghosts: BTreeMap<u8, Time>,
     /// Number of the last record that was pushed.
     pub(crate) pushed: u32,
-    table: BTreeMap<(KeyId, Origin), (u32, Down)>,
+    table: BTreeMap<(KeyId, Origin), Told>,
     /// When widths are planned next.
     pub(crate) plan_at: Time,
 }
@@ -420,16 +428,23 @@ impl Track {
         self.slots.record(key, now, spec, widths)
     }
 
-    /// What members were told last of a key.
-    pub(crate) fn told(&self, at: (KeyId, Origin)) -> Option<&Down> {
-        self.table.get(&at).map(|(_, down)| down)
+    /// What members were told last of a key, and when.
+    pub(crate) fn told(&self, at: (KeyId, Origin)) -> Option<(&Down, Time)> {
+        self.table.get(&at).map(|told| (&told.down, told.at))
+    }
+
+    /// The last record that members were told of the keys that are meant; 0 if there is none.
+    pub(crate) fn newest(&self, meant: impl Fn(KeyId) -> bool) -> u32 {
+        let of = self.table.iter().filter(|((key, _), _)| meant(*key));
+        of.map(|(_, told)| told.number).max().unwrap_or(0)
     }
 
     /// Notes a record that members have to know.
-    pub(crate) fn tell(&mut self, down: Down) {
+    pub(crate) fn tell(&mut self, now: Time, down: Down) {
         self.pushed = self.pushed.saturating_add(1);
-        self.table
-            .insert((down.key(), down.origin()), (self.pushed, down));
+        let (at, number) = (now, self.pushed);
+        let whose = (down.key(), down.origin());
+        self.table.insert(whose, Told { number, at, down });
     }
 
     /// Keeps what members are told to these: if something goes, all is told anew.
@@ -440,17 +455,17 @@ impl Track {
             return false;
         }
         // One who knows nothing learns all of it under numbers that nobody has heard.
-        for (number, _) in self.table.values_mut() {
+        for told in self.table.values_mut() {
             self.pushed = self.pushed.saturating_add(1);
-            *number = self.pushed;
+            told.number = self.pushed;
         }
         true
     }
 
     /// Records that one who knows all up to `base` lacks, the oldest first.
     pub(crate) fn since(&self, base: u32) -> Vec<(u32, &Down)> {
-        let newer = self.table.values().filter(|(number, _)| *number > base);
-        let mut records: Vec<_> = newer.map(|(number, down)| (*number, down)).collect();
+        let newer = self.table.values().filter(|told| told.number > base);
+        let mut records: Vec<_> = newer.map(|told| (told.number, &told.down)).collect();
         records.sort_unstable_by_key(|(number, _)| *number);
         records
     }

@@ -143,7 +143,7 @@ packed!(Pulse {
     age
 });
 
-/// An agent to a member: what its cluster and those above are. Answered by `Got`.
+/// An agent to a member: what its cluster and those above are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Push {
     /// Of the cluster.
@@ -152,6 +152,8 @@ pub struct Push {
     pub number: u32,
     /// Of the member's last beat.
     pub echo: Echo,
+    /// Whether `Got` shall answer at once; else the next beat says enough.
+    pub urgent: bool,
     /// Which record all of these are newer than; 0: they replace whatever is known.
     pub base: u32,
     /// The last record in it.
@@ -164,6 +166,7 @@ packed!(Push {
     tag,
     number,
     echo,
+    urgent,
     base,
     last,
     records

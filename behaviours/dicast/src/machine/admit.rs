@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use opus_core::{NodeId, Time, pack::Few};
+use opus_core::{Contact, NodeId, Time, pack::Few};
 
 use super::{Dicast, seek::children};
 use crate::{
@@ -223,7 +223,11 @@ impl Dicast {
         // those of the old cluster, until the agent has answered what we ask.
         let ours = moved.slot == membership.slot;
         let lost = ours && moved.seat.as_ref().is_none_or(|seat| seat.id() != me);
-        let before = membership.view.roster.clone();
+        let (slot, after) = (
+            moved.slot,
+            moved.seat.as_ref().map(|seat| seat.contact.clone()),
+        );
+        let before = membership.view.roster.get(slot).map(Seat::id);
         match moved.seat {
             Some(seat) => membership.view.roster.put(moved.slot, seat),
             None => {
@@ -231,12 +235,33 @@ impl Dicast {
             }
         }
         membership.view.deputies = moved.deputies;
-        if level == 1 {
-            let after = membership.view.roster.clone();
-            self.tell_members(&before, &after);
+        if level == 1 && before != after.as_ref().map(|contact| contact.id) {
+            self.tell_moved(slot, before, after);
         }
         if lost {
             self.lose_seat(now, level);
+        }
+    }
+}
+
+impl Dicast {
+    /// Tells our node that another sits at `slot`, unless they sit elsewhere in the cluster too.
+    fn tell_moved(&mut self, slot: u8, before: Option<NodeId>, after: Option<Contact>) {
+        let me = self.id();
+        let Some(leaf) = &self.leaf else {
+            return;
+        };
+        let elsewhere = |id: NodeId| {
+            let mut seats = leaf.view.roster.iter();
+            seats.any(|(at, seat)| at != slot && seat.id() == id)
+        };
+        let alone = |id: &NodeId| *id != me && !elsewhere(*id);
+        let down = before.filter(alone).map(Event::MemberDown);
+        let up = after
+            .filter(|contact| alone(&contact.id))
+            .map(Event::MemberUp);
+        for event in up.into_iter().chain(down) {
+            self.tell(event);
         }
     }
 }

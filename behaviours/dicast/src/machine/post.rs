@@ -1,5 +1,7 @@
 //! An agent's side: pulses, who is silent, whether the cluster is too large or too small.
 
+use std::time::Duration;
+
 use opus_core::{NodeId, Time, pack::Few};
 use rand::RngExt;
 
@@ -167,14 +169,15 @@ impl Dicast {
             }
             pulsed.push(slot);
         }
+        let age = self.oldest_told(now, level);
         for slot in pulsed {
-            self.pulse_one(now, level, slot);
+            self.pulse_one(now, level, slot, age);
         }
     }
 
     /// Tells the member at `slot` that we live, and what we vouch for.
-    pub(super) fn pulse_one(&mut self, now: Time, level: u8, slot: u8) {
-        let age = self.oldest_told(now, level);
+    /// `age`: of the oldest value behind what members were told.
+    pub(super) fn pulse_one(&mut self, now: Time, level: u8, slot: u8, age: Duration) {
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };

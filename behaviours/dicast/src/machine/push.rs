@@ -14,13 +14,20 @@ use super::{
 };
 use crate::{
     Message,
-    aggregate::{Down, KeyId, Origin},
+    aggregate::{Down, KeyId, Origin, Urgency},
+    keys::Keys,
     track::Uplink,
     wire::{Got, PUSH_MAX, Push},
 };
 
 /// How long what came from above is gathered before it goes on.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// How often members are told of a cluster that is not the whole tree, if nothing else is told; of
+/// the whole tree's count of members; and of its other lazy keys.
+const SELDOM: Duration = Duration::from_secs(5);
+const MEMBERS: Duration = Duration::from_secs(2);
+const LAZY: Duration = Duration::from_millis(500);
 
 /// Bytes of records in one push, so that it fits one datagram; a sketch may be larger and goes
 /// alone.
@@ -31,6 +38,11 @@ const TRIES: u8 = 3;
 
 /// How long after the last push a member whose beat shows that it lacks records gets them again.
 const AGAIN: Duration = Duration::from_secs(1);
+
+fn is_eager(keys: &Keys, key: KeyId) -> bool {
+    keys.spec(key)
+        .is_some_and(|spec| spec.urgency == Urgency::Eager)
+}
 
 impl Uplink {
     /// How long an answer may take.
@@ -71,31 +83,42 @@ impl Dicast {
         let ours = Origin { level, slot };
         let before = post.track.pushed;
         let mut lawful: Vec<(KeyId, Origin)> = Vec::new();
-        for (key, spec) in keys.iter() {
-            let Some(record) = post.track.record(now, key, spec) else {
-                continue;
-            };
-            let Some(down) = Down::of(key, ours, &record, spec) else {
-                continue;
-            };
-            lawful.push((key, ours));
-            let told = post.track.told((key, ours));
-            let stands =
-                told.is_some_and(|told| told.strays(&record, spec) <= down_width(told, spec));
-            if !stands {
-                post.track.tell(down);
-            }
-        }
         for (at, held) in post.up.iter().flat_map(|up| up.link.inbox.iter()) {
             if at.1.level <= level || keys.spec(at.0).is_none() {
                 continue;
             }
             lawful.push(*at);
             let told = post.track.told(*at);
-            if told.is_none_or(|told| !told.agrees(&held.down)) {
+            if told.is_none_or(|(told, _)| !told.agrees(&held.down)) {
                 let mut down = held.down.clone();
                 down.freshen(held.age(now));
-                post.track.tell(down);
+                post.track.tell(now, down);
+            }
+        }
+        // What is not the whole tree's goes along, or seldom.
+        let along = post.track.pushed != before;
+        for (key, spec) in keys.iter() {
+            let every = match (root, spec.urgency) {
+                (false, _) if along => Duration::ZERO,
+                (false, _) => SELDOM,
+                (true, _) if key == KeyId::MEMBERS => MEMBERS,
+                (true, Urgency::Lazy) => LAZY,
+                (true, Urgency::Eager) => Duration::ZERO,
+            };
+            let told = post.track.told((key, ours));
+            if told.is_some_and(|(_, at)| now.since(at) < every) {
+                lawful.push((key, ours));
+                continue;
+            }
+            let record = post.track.record(now, key, spec);
+            let Some(record) = record.filter(|record| record.count > 0) else {
+                continue;
+            };
+            lawful.push((key, ours));
+            let stands =
+                told.is_some_and(|(told, _)| told.strays(&record, spec) <= down_width(told, spec));
+            if !stands && let Some(down) = Down::of(key, ours, &record, spec) {
+                post.track.tell(now, down);
             }
         }
         if post.track.retain(|at| lawful.contains(at)) {
@@ -126,9 +149,11 @@ impl Dicast {
     /// Records may be due to the members of our post at `level`.
     pub(super) fn on_push_due(&mut self, now: Time, level: u8) {
         self.refresh_told(now, level);
-        let Some(post) = self.posts.get_mut(&level) else {
+        let Self { posts, keys, .. } = self;
+        let Some(post) = posts.get_mut(&level) else {
             return;
         };
+        let urgent = post.track.newest(|key| is_eager(keys, key));
         let mut pushes = Vec::new();
         let mut next: Option<Time> = None;
         let newest = post.track.pushed;
@@ -141,7 +166,8 @@ impl Dicast {
                 Some(_) | None => (None, 0),
             };
             let due = said.map_or(now, |at| at + patience(child.rtt));
-            if tries >= TRIES {
+            // Beats say what came of a push that does not ask for an answer.
+            if tries >= TRIES || (tries > 0 && child.acked >= urgent) {
                 continue;
             }
             if due > now {
@@ -149,8 +175,10 @@ impl Dicast {
                 continue;
             }
             child.push = Some((newest, now, tries + 1));
-            let again = now + patience(child.rtt);
-            next = Some(next.map_or(again, |next| next.min(again)));
+            if child.acked < urgent {
+                let again = now + patience(child.rtt);
+                next = Some(next.map_or(again, |next| next.min(again)));
+            }
             pushes.push(slot);
         }
         if let Some(next) = next {
@@ -163,7 +191,8 @@ impl Dicast {
 
     /// Sends the member what it is not known to have, as much as fits.
     fn push(&mut self, now: Time, level: u8, slot: u8) {
-        let Some(post) = self.posts.get_mut(&level) else {
+        let Self { posts, keys, .. } = self;
+        let Some(post) = posts.get_mut(&level) else {
             return;
         };
         let seat = post.view.roster.get(slot);
@@ -171,6 +200,7 @@ impl Dicast {
             return;
         };
         let (to, base) = (seat.contact.clone(), child.acked);
+        let urgent = post.track.newest(|key| is_eager(keys, key)) > base;
         let due = post.track.since(base);
         let mut bytes = 0;
         let fits = |(_, down): &&(u32, &Down)| {
@@ -188,6 +218,7 @@ impl Dicast {
             tag: post.view.cluster.tag(),
             number: child.words.say(now),
             echo: child.echo(now),
+            urgent,
             base,
             last,
             records: Few(fitting.iter().map(|(_, down)| Down::clone(down)).collect()),
@@ -229,12 +260,21 @@ impl Dicast {
         let Few(records) = push.records;
         link.inbox
             .take(now, (push.base, push.last), records, transit);
+        if !push.urgent {
+            self.forward(now, level);
+            return;
+        }
         let got = Got {
             tag: push.tag,
             slot: membership.slot,
             pushed: link.inbox.pushed,
         };
         self.send(now, from, Message::Got(got));
+        self.forward(now, level);
+    }
+
+    /// What came down at `level` goes on to the members of our post below.
+    fn forward(&mut self, now: Time, level: u8) {
         if level > 1 {
             self.timers
                 .set_earliest(Timer::Push(level - 1), now + GATHER);

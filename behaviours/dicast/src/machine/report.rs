@@ -186,7 +186,8 @@ impl Dicast {
             self.tell_keys(now, from);
         }
         if beat.urgent {
-            self.pulse_one(now, level, beat.slot);
+            let age = self.oldest_told(now, level);
+            self.pulse_one(now, level, beat.slot, age);
         }
         self.look_at_push(now, level, beat.slot);
     }

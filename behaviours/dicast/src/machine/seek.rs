@@ -1,6 +1,6 @@
 //! The way to a seat: ask for the root, walk down to the nearest child on each level, take a seat.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use opus_core::{Contact, NodeId, Time};
 use rand::RngExt;
@@ -395,13 +395,18 @@ impl Dicast {
             let seats = roster.iter().map(|(_, seat)| seat.contact.clone());
             seats.filter(|contact| contact.id != me).collect::<Vec<_>>()
         };
+        let ids = |roster: &Roster| {
+            let ids = roster.iter().map(|(_, seat)| seat.id());
+            ids.collect::<BTreeSet<NodeId>>()
+        };
+        let (had, has) = (ids(before), ids(after));
         for contact in others(after) {
-            if before.find(contact.id).is_none() {
+            if !had.contains(&contact.id) {
                 self.tell(Event::MemberUp(contact));
             }
         }
         for contact in others(before) {
-            if after.find(contact.id).is_none() {
+            if !has.contains(&contact.id) {
                 self.tell(Event::MemberDown(contact.id));
             }
         }

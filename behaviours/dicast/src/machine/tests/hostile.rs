@@ -217,6 +217,7 @@ impl Liar {
                     tag: self.tag(),
                     number: self.small(),
                     echo: self.echo(),
+                    urgent: self.rng.random(),
                     base: self.small(),
                     last: self.small(),
                     records: Few(down.into_iter().collect()),
