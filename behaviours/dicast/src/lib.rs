@@ -31,8 +31,8 @@
 //! is silent while its value stays within a filter, whose width the parent grants out of the key's
 //! accuracy budget. What comes down says for how many nodes it holds, how old it may be, and
 //! between which bounds the truth then lies. The bounds are built from the widths in force, so that
-//! they hold while budgets move, reports are lost and agents change. The machine does not carry
-//! these records yet: beats and pulses say that nodes live, and how many.
+//! they hold while budgets move, reports are lost and agents change. Reports ride on beats, answers
+//! come with pushes, pulses vouch for them; a node asks by [`Dicast::view`].
 //!
 //! # What it deliberately does not do
 //!
@@ -45,7 +45,8 @@
 //!   grants are not signed: an agent and its deputies together can do with their cluster what they
 //!   like.
 //! - The bounds cover filters, rounding and double counts, not the nodes left out, whose number is
-//!   told beside. An age is as good as the caller's bound on how long a report was under way.
+//!   told beside. An age counts a word as under way for a whole round trip: too large, never too
+//!   small.
 //! - Sketches travel whole, not by changed bucket. Different items are estimated, so their bounds
 //!   are soft.
 //! - After the loss of a root and all its deputies at once the subtrees find each other by

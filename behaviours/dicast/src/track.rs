@@ -34,6 +34,10 @@ pub(crate) const DOUBLE_JOINED: Duration = Duration::from_secs(15);
 /// The same for one half of a cluster that split: until the other half has told that it is one.
 pub(crate) const DOUBLE_SPLIT: Duration = Duration::from_secs(5);
 
+/// How long ago a member may have died whom a new agent finds in the roster: as long as the old one
+/// may have waited, and its silence before it was replaced.
+const UNHEARD: Duration = Duration::from_secs(15);
+
 /// How long a cluster that went into its sibling is still counted: until the sibling has told of
 /// those who came.
 const GHOST_FOR: Duration = Duration::from_secs(10);
@@ -373,12 +377,14 @@ impl Track {
             };
             self.slots
                 .occupy(slot, now, first_8(seat.id()), occupant, since);
+            self.slots.presume_age(slot, now, UNHEARD);
             self.grants.on_new_term(slot);
         }
     }
 
     /// Whoever has just taken the seat may be counted elsewhere too, for so long.
     pub(crate) fn suspect(&mut self, now: Time, slot: u8, nodes: u32, long: Duration) {
+        self.slots.presume_age(slot, now, Duration::ZERO);
         self.doubles.insert(slot, now + long);
         self.slots.suspect_double(slot, u64::from(nodes.max(1)));
     }

@@ -25,12 +25,14 @@ pub struct Status {
     outbox: Outbox<StatusMessage, opus_dicast::Event, 2>,
 }
 
-/// A message of either machine.
+/// A message of either machine. One letter stands for it on the wire, since most are small.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StatusMessage {
     /// Of the probe.
+    #[serde(rename = "p")]
     Probe(opus_probe::Message),
     /// Of dicast.
+    #[serde(rename = "d")]
     Dicast(Box<opus_dicast::Message>),
 }
 

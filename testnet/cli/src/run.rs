@@ -4,6 +4,7 @@
 //! results are written; 2: the scenario, a file or a flag is not usable, and nothing ran.
 
 mod data;
+mod hierarchy;
 mod report;
 mod write;
 
@@ -17,7 +18,7 @@ use std::{
 };
 
 use clap::Args;
-use opus_sim::{Delays, Manner, Outcome, Scenario};
+use opus_sim::{Delays, DicastScenario, Manner, Outcome, Scenario};
 
 /// A flag, a file or the scenario is wrong: nothing ran.
 const USAGE: u8 = 2;
@@ -70,6 +71,11 @@ pub(crate) struct Results {
 
 /// Runs the scenario. Errors: a result cannot be written.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    if let Ok(text) = std::fs::read_to_string(&args.file)
+        && DicastScenario::is_meant(&text)
+    {
+        return hierarchy::run(args, &text);
+    }
     let results = data::plan(args).and_then(|plan| {
         let results = sweep(&plan, args)?;
         Ok((plan, results))

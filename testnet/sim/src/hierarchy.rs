@@ -128,7 +128,7 @@ impl<'a> Hierarchy<'a> {
     }
 
     /// Whether the node and the agent of its cluster of level 1 agree on its seat.
-    fn is_seated(&self, driver: &Driver<Status>, node: usize) -> bool {
+    pub fn is_seated(&self, driver: &Driver<Status>, node: usize) -> bool {
         let leaf = driver.host(node).and_then(|host| host.dicast().leaf());
         leaf.is_some_and(|(view, slot)| {
             let seat = self
@@ -136,6 +136,31 @@ impl<'a> Hierarchy<'a> {
                 .get(&view.cluster)
                 .and_then(|post| post.view.roster.get(slot));
             seat.is_some_and(|seat| seat.id() == id(node))
+        })
+    }
+
+    /// Clusters of the tree that are out of bounds, by id. `size_min`: d.
+    pub fn misfits(&self, size_min: usize) -> BTreeSet<u64> {
+        let of_tree = self
+            .posts
+            .values()
+            .filter(|post| self.linked.contains(&post.view.cluster));
+        let misfits = of_tree.filter(|post| !self.fits(post.view, size_min));
+        misfits.map(|post| post.view.cluster.id).collect()
+    }
+
+    fn fits(&self, view: &View, size_min: usize) -> bool {
+        let root = Some(view.cluster) == self.root;
+        let least = if root { 2 } else { size_min };
+        (least..3 * size_min).contains(&view.roster.len())
+    }
+
+    /// Whether the agent of the cluster in which the node believes to sit has no seat for it.
+    pub fn is_put_out(&self, driver: &Driver<Status>, node: usize) -> bool {
+        let leaf = driver.host(node).and_then(|host| host.dicast().leaf());
+        leaf.is_some_and(|(view, _)| {
+            let post = self.posts.get(&view.cluster);
+            post.is_some_and(|post| post.view.roster.find(id(node)).is_none())
         })
     }
 
@@ -162,12 +187,9 @@ impl<'a> Hierarchy<'a> {
         }
         for post in self.posts.values() {
             let view = post.view;
-            let size = view.roster.len();
             if self.linked.contains(&view.cluster) {
                 census.height = census.height.max(view.level);
-                let root = Some(view.cluster) == self.root;
-                let least = if root { 2 } else { size_min };
-                census.misfits += usize::from(!(least..3 * size_min).contains(&size));
+                census.misfits += usize::from(!self.fits(view, size_min));
             }
             if view.level == 1 {
                 census.clusters += 1;

@@ -31,6 +31,7 @@
 
 pub mod checks;
 pub mod churn;
+mod dicast;
 pub mod driver;
 pub mod expect;
 pub mod experiment;
@@ -46,6 +47,10 @@ pub mod trace;
 pub mod tree;
 
 pub use crate::{
+    dicast::{
+        Crash, Crashed, DicastExpect, DicastOutcome, DicastScenario, DicastScenarioError,
+        run_dicast,
+    },
     driver::{Driver, Options, Transport},
     expect::Expect,
     experiment::{Delays, Experiment, ExperimentError, Manner, run, topology},

@@ -4,9 +4,10 @@
 //! when the report was composed. So one report freshens all keys, and its age is that of the oldest
 //! value behind any of them.
 //!
-//! Changes go out in numbered sets; a report repeats the last two, so that two losses in a row lose
-//! nothing, and names the number of the last, so that a third is noticed. What does not fit stays
-//! due, and a report that had to leave something out says so and vouches for nothing.
+//! Changes go out in numbered sets; a report repeats what still counts of the last two, so that two
+//! losses in a row lose nothing, and names the number of the last, so that a third is noticed. What
+//! does not fit stays due, and a report that had to leave something out says so and vouches for
+//! nothing.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -233,19 +234,23 @@ impl Reporter {
         }
     }
 
-    /// The new set, whatever its size, and repeated ones while they fit.
+    /// The new set, whatever its size, and repeated ones while they fit; of these only what no
+    /// newer one replaces.
     fn sets_to_send(&self, new: bool) -> Few<Few<Change, KEYS_MAX>, SETS_MAX> {
-        let mut sets = Vec::new();
+        let mut sets: Vec<Few<Change, KEYS_MAX>> = Vec::new();
         let mut bytes = 0;
         for (place, set) in self.recent.iter().enumerate() {
-            bytes += set
-                .iter()
-                .map(|change| to_bytes(change).len())
-                .sum::<usize>();
+            let replaced = |change: &&Change| {
+                let mut newer = sets.iter().flat_map(|set| &set.0);
+                newer.any(|other| other.key() == change.key())
+            };
+            let set: Vec<Change> = set.iter().filter(|it| !replaced(it)).cloned().collect();
+            let changes = set.iter().map(|change| to_bytes(change).len());
+            bytes += changes.sum::<usize>();
             if bytes > CHANGES_BYTES_MAX && !(new && place == 0) {
                 break;
             }
-            sets.push(Few(set.clone()));
+            sets.push(Few(set));
         }
         Few(sets)
     }

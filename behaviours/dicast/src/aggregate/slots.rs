@@ -137,6 +137,16 @@ impl Slots {
         true
     }
 
+    /// What is known of a slot may already be so old: a new agent counts members that it has not
+    /// heard.
+    pub fn presume_age(&mut self, slot: u8, now: Time, age: Duration) {
+        if let Some(Some(place)) = self.places.get_mut(usize::from(slot)) {
+            let age_us = age.min(AGE_MAX).as_micros();
+            place.age_us = u64::try_from(age_us).unwrap_or(u64::MAX);
+            place.at = now;
+        }
+    }
+
     /// A slot becomes empty.
     pub fn vacate(&mut self, slot: u8, now: Time, how: Vacated) {
         let Some(place) = self.place(slot).copied() else {

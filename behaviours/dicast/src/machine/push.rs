@@ -25,7 +25,7 @@ const GATHER: Duration = Duration::from_millis(20);
 
 /// How often members are told of a cluster that is not the whole tree, if nothing else is told; of
 /// the whole tree's count of members; and of its other lazy keys.
-const SELDOM: Duration = Duration::from_secs(5);
+const SELDOM: Duration = Duration::from_secs(10);
 const MEMBERS: Duration = Duration::from_secs(2);
 const LAZY: Duration = Duration::from_millis(500);
 

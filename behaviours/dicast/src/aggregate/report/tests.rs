@@ -35,7 +35,7 @@ fn lengths(report: &Report) -> Vec<usize> {
 }
 
 #[test]
-fn a_report_repeats_the_changes_of_the_last_two() {
+fn a_report_repeats_what_still_counts_of_the_last_two() {
     let mut reporter = Reporter::new(7);
     let first = compose(&mut reporter, 1.0);
     assert!(first.full && !first.partial);
@@ -51,8 +51,14 @@ fn a_report_repeats_the_changes_of_the_last_two() {
     let silent = compose(&mut reporter, 4.0);
     assert_eq!(
         (silent.beat, silent.seq, lengths(&silent)),
-        (5, 4, vec![1, 1, 1])
+        (5, 4, vec![1, 0, 0]),
+        "of the same key only the last value counts"
     );
+    let (spec, old, new) = (spec(), Sample::Number(4.0), Sample::Number(5.0));
+    let (first, second) = (item(1, &spec, &old), item(2, &spec, &old));
+    reporter.compose(TIME, &[first, second]);
+    let report = reporter.compose(TIME, &[item(1, &spec, &new), second]);
+    assert_eq!((report.seq, lengths(&report)), (6, vec![1, 1, 0]));
 }
 
 #[test]

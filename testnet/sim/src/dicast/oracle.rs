@@ -1,0 +1,168 @@
+//! What an answer may lawfully say, from all that the nodes truly had.
+//!
+//! For an age `a` let A be the nodes that had a slot throughout the last `a`, and B those that were
+//! alive at some time in it, each with its least and greatest value in it. An answer is violated if
+//! no set between A less `missing` and B, with up to `double` repeats, reaches its bounds.
+
+use std::collections::{BTreeMap, VecDeque};
+
+/// A node's part, as of one second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    /// For how many whole seconds it has had a slot; none if it is not alive.
+    pub(super) seated_s: Option<u64>,
+    /// How many seconds ago it was last alive.
+    pub(super) gone_s: u64,
+}
+
+/// What answers of one age may say.
+struct Window {
+    /// Least and greatest value of each node of A.
+    always: Vec<(f64, f64)>,
+    /// Of the nodes of B that are not in A.
+    sometimes: Vec<(f64, f64)>,
+}
+
+/// See the module. Good for one second.
+pub(super) struct Oracle<'a> {
+    past: &'a [VecDeque<f32>],
+    parts: Vec<Part>,
+    windows: BTreeMap<u64, Window>,
+    means: BTreeMap<(u64, u64, u64), (f64, f64)>,
+}
+
+impl<'a> Oracle<'a> {
+    pub(super) fn new(past: &'a [VecDeque<f32>], parts: Vec<Part>) -> Self {
+        Self {
+            past,
+            parts,
+            windows: BTreeMap::new(),
+            means: BTreeMap::new(),
+        }
+    }
+
+    fn window(&mut self, seconds: u64) -> &Window {
+        let (past, parts) = (self.past, &self.parts);
+        self.windows.entry(seconds).or_insert_with(|| {
+            let mut window = Window {
+                always: Vec::new(),
+                sometimes: Vec::new(),
+            };
+            for (past, part) in past.iter().zip(parts) {
+                let mine = past
+                    .iter()
+                    .rev()
+                    .take(usize::try_from(seconds).unwrap_or(usize::MAX));
+                let range = mine.fold((f64::MAX, f64::MIN), |(lo, hi), x| {
+                    (lo.min(f64::from(*x)), hi.max(f64::from(*x)))
+                });
+                match part.seated_s {
+                    Some(seated) if seated >= seconds => window.always.push(range),
+                    Some(_) => window.sometimes.push(range),
+                    None if part.gone_s < seconds => window.sometimes.push(range),
+                    None => {}
+                }
+            }
+            window
+        })
+    }
+
+    /// Between which counts the truth lies.
+    pub(super) fn count(&mut self, seconds: u64, missing: u64, double: u64) -> (f64, f64) {
+        let window = self.window(seconds);
+        let (always, ever) = (
+            window.always.len() as f64,
+            (window.always.len() + window.sometimes.len()) as f64,
+        );
+        (always - missing as f64, ever + double as f64)
+    }
+
+    /// Between which means the truth lies.
+    pub(super) fn mean(&mut self, seconds: u64, missing: u64, double: u64) -> (f64, f64) {
+        let key = (seconds, missing, double);
+        if let Some(known) = self.means.get(&key) {
+            return *known;
+        }
+        let window = self.window(seconds);
+        let most = |of: fn(&(f64, f64)) -> f64| {
+            let always: Vec<f64> = window.always.iter().map(of).collect();
+            let sometimes: Vec<f64> = window.sometimes.iter().map(of).collect();
+            greatest_mean(always, sometimes, missing, double)
+        };
+        let range = (-most(|it| -it.0), most(|it| it.1));
+        self.means.insert(key, range);
+        range
+    }
+}
+
+/// The greatest mean of a set that holds `always` but for the `missing` least, and any of
+/// `sometimes`, with the greatest repeated.
+fn greatest_mean(mut always: Vec<f64>, mut sometimes: Vec<f64>, missing: u64, double: u64) -> f64 {
+    always.sort_by(f64::total_cmp);
+    sometimes.sort_by(|a, b| b.total_cmp(a));
+    let (mut sum, mut count) = (always.iter().sum::<f64>(), always.len() as f64);
+    let take = |sum: &mut f64, count: &mut f64, x: f64| {
+        *sum += x;
+        *count += 1.0;
+    };
+    let greatest = always
+        .last()
+        .copied()
+        .into_iter()
+        .chain(sometimes.first().copied());
+    if let Some(greatest) = greatest.reduce(f64::max) {
+        for _ in 0..double.min(100_000) {
+            take(&mut sum, &mut count, greatest);
+        }
+    }
+    for x in sometimes {
+        if count == 0.0 || x > sum / count {
+            take(&mut sum, &mut count, x);
+        }
+    }
+    for x in always
+        .into_iter()
+        .take(usize::try_from(missing).unwrap_or(usize::MAX))
+    {
+        if count > 1.0 && x < sum / count {
+            sum -= x;
+            count -= 1.0;
+        }
+    }
+    if count == 0.0 {
+        f64::INFINITY
+    } else {
+        sum / count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greatest_mean_leaves_out_the_least_and_takes_in_what_helps() {
+        let mean =
+            |missing, double| greatest_mean(vec![1.0, 2.0, 3.0], vec![4.0, 0.0], missing, double);
+        assert!((mean(0, 0) - 2.5).abs() < 1e-12, "1 2 3 4");
+        assert!((mean(1, 0) - 3.0).abs() < 1e-12, "2 3 4");
+        assert!((mean(0, 1) - 2.8).abs() < 1e-12, "1 2 3 4 4");
+    }
+
+    #[test]
+    fn a_node_that_came_late_may_be_counted_and_one_that_stayed_must_be() {
+        let past = [
+            VecDeque::from([1.0, 5.0]),
+            VecDeque::from([3.0, 3.0]),
+            VecDeque::from([9.0]),
+        ];
+        let of = |seated_s, gone_s| Part { seated_s, gone_s };
+        let parts = vec![of(Some(9), 0), of(Some(1), 0), of(None, 7)];
+        let mut oracle = Oracle::new(&past, parts);
+        assert_eq!(oracle.count(1, 0, 0), (2.0, 2.0));
+        assert_eq!(oracle.count(2, 0, 0), (1.0, 2.0));
+        assert_eq!(oracle.count(2, 1, 3), (0.0, 5.0));
+        assert_eq!(oracle.mean(1, 0, 0), (4.0, 4.0));
+        assert_eq!(oracle.mean(2, 0, 0), (1.0, 5.0));
+    }
+}

@@ -1,0 +1,163 @@
+//! The values of all nodes: loads that walk, and marks.
+
+use std::{collections::VecDeque, time::Duration};
+
+use opus_core::{Rng, Seed};
+use opus_net::Regions;
+use opus_site::dicast::{
+    Command,
+    aggregate::{Function, KeyId, KeySpec, Mode, Sample, Tolerance, Urgency},
+};
+use rand::RngExt;
+
+use super::{DicastScenario, LOAD, MARKS};
+
+/// Accuracy of the load: half of the width that an answer may have.
+pub(super) const EPS: f32 = 0.01;
+
+/// Mean and shape of the nodes' steps (Pareto), which a factor of their region scales.
+const STEP_MEAN: f64 = 0.004;
+const STEP_SHAPE: f64 = 1.2;
+
+/// How fast a load returns to 1.
+const RETURN: f64 = 0.01;
+
+/// Values of a node that are remembered, a second each.
+pub(super) const PAST_MAX: usize = 90;
+
+/// What is aggregated, as commands of the first node.
+pub(super) fn specs() -> Vec<Command> {
+    let load = load_spec();
+    let mark = |urgency| KeySpec {
+        function: Function::Sum,
+        tolerance: Tolerance::Total(0.0),
+        urgency,
+        ..load
+    };
+    let keys: [(KeyId, KeySpec); 3] = [
+        (LOAD, load),
+        (MARKS[0], mark(Urgency::Eager)),
+        (MARKS[1], mark(Urgency::Lazy)),
+    ];
+    let command = |(key, spec)| Command::Spec { id: 2, key, spec };
+    keys.map(command).into()
+}
+
+fn load_spec() -> KeySpec {
+    KeySpec {
+        function: Function::Mean,
+        range: (0.0, 100.0),
+        tolerance: Tolerance::Total(EPS),
+        mode: Mode::Hard,
+        exact_in_cluster: true,
+        urgency: Urgency::Lazy,
+        sibling: 0.05,
+        age_max: Duration::from_secs(60),
+    }
+}
+
+pub(super) struct Workload {
+    rng: Rng,
+    step: Vec<f64>,
+    load: Vec<f64>,
+    /// Of each node, the newest last, as all nodes see them.
+    pub(super) past: Vec<VecDeque<f32>>,
+    marks: [Vec<f64>; 2],
+    spec: KeySpec,
+    surging: Vec<bool>,
+    surge: Option<(u64, u64, f64)>,
+    drift: Option<(u64, u64, f64)>,
+}
+
+impl Workload {
+    pub(super) fn new(scenario: &DicastScenario, regions: &Regions, seed: Seed) -> Self {
+        let nodes = scenario.nodes;
+        let mut rng = seed.derive("workload", 0).rng();
+        let least = STEP_MEAN * (STEP_SHAPE - 1.0) / STEP_SHAPE;
+        let pareto = |rng: &mut Rng| {
+            let u: f64 = rng.random_range(1e-9..1.0);
+            least / libm::pow(u, 1.0 / STEP_SHAPE)
+        };
+        let factor: Vec<f64> = (0..regions.centres().len())
+            .map(|_| libm::exp(normal(&mut rng)))
+            .collect();
+        let step = (0..nodes).map(|node| pareto(&mut rng) * factor[regions.region(node)]);
+        let step = step.collect();
+        let load = vec![1.0; nodes];
+        let mut surging = vec![false; nodes];
+        for node in regions.by_distance(0).into_iter().take(nodes / 10) {
+            surging[node] = true;
+        }
+        let mut workload = Self {
+            rng,
+            step,
+            load,
+            past: vec![VecDeque::new(); nodes],
+            marks: [vec![0.0; nodes], vec![0.0; nodes]],
+            spec: load_spec(),
+            surging,
+            surge: scenario.surge,
+            drift: scenario.drift,
+        };
+        for node in 0..nodes {
+            workload.note(node);
+        }
+        workload
+    }
+
+    fn note(&mut self, node: usize) {
+        self.load[node] = self.load[node].clamp(0.0, 100.0);
+        let past = &mut self.past[node];
+        past.extend(self.spec.admit(self.load[node]));
+        if past.len() > PAST_MAX {
+            past.pop_front();
+        }
+    }
+
+    /// The values of this second.
+    pub(super) fn step(&mut self, second: u64) -> Vec<(usize, Command)> {
+        let within = |it: Option<(u64, u64, f64)>| {
+            it.filter(|(from, to, _)| (*from..*to).contains(&second))
+                .map_or(0.0, |it| it.2)
+        };
+        let (surge, drift) = (within(self.surge), within(self.drift));
+        for node in 0..self.load.len() {
+            let walk = self.step[node] * normal(&mut self.rng);
+            let back = RETURN * (1.0 - self.load[node]);
+            let surge = if self.surging[node] { surge } else { 0.0 };
+            self.load[node] += walk + back + surge + drift;
+            self.note(node);
+        }
+        let nodes = 0..self.load.len();
+        nodes.map(|node| (node, self.value_of(node))).collect()
+    }
+
+    pub(super) fn value_of(&self, node: usize) -> Command {
+        Command::Set {
+            id: 3,
+            key: LOAD,
+            sample: Sample::Number(self.load[node]),
+        }
+    }
+
+    pub(super) fn load(&self, node: usize) -> f64 {
+        self.load[node]
+    }
+
+    /// One more mark of a node.
+    pub(super) fn mark(&mut self, node: usize, which: usize) -> Command {
+        let marks = &mut self.marks[which][node];
+        *marks += 1.0;
+        Command::Set {
+            id: 3,
+            key: MARKS[which],
+            sample: Sample::Number(*marks),
+        }
+    }
+}
+
+/// Box and Muller.
+fn normal(rng: &mut Rng) -> f64 {
+    let (u, v): (f64, f64) = (rng.random_range(1e-12..1.0), rng.random_range(0.0..1.0));
+    libm::sqrt(-2.0 * libm::log(u)) * libm::cos(std::f64::consts::TAU * v)
+}
