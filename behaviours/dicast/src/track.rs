@@ -274,6 +274,8 @@ pub(crate) struct Track {
     /// Number of the last record that was pushed.
     pub(crate) pushed: u32,
     table: BTreeMap<(KeyId, Origin), Told>,
+    /// Since this record something is told no more: whoever is behind it forgets all it has.
+    anew: u32,
     /// When widths are planned next.
     pub(crate) plan_at: Time,
 }
@@ -317,6 +319,7 @@ impl Track {
             ghosts: BTreeMap::new(),
             pushed: 0,
             table: BTreeMap::new(),
+            anew: 0,
             plan_at: now + PLAN_FIRST,
         };
         for (key, _) in keys.iter() {
@@ -460,12 +463,19 @@ impl Track {
         if self.table.len() == before {
             return false;
         }
-        // One who knows nothing learns all of it under numbers that nobody has heard.
+        // All of it stands under numbers that nobody has heard.
+        self.anew = self.pushed.saturating_add(1);
         for told in self.table.values_mut() {
             self.pushed = self.pushed.saturating_add(1);
             told.number = self.pushed;
         }
         true
+    }
+
+    /// What a push to one who knows all up to `acked` builds upon: 0 replaces whatever it has. A word
+    /// of earlier may name a number that means nothing since something is told no more.
+    pub(crate) const fn base(&self, acked: u32) -> u32 {
+        if acked < self.anew { 0 } else { acked }
     }
 
     /// Records that one who knows all up to `base` lacks, the oldest first.
@@ -498,4 +508,57 @@ fn due(times: &mut BTreeMap<u8, Time>, now: Time) -> Vec<u8> {
 pub(crate) fn first_8(node: NodeId) -> u64 {
     let first: [u8; 8] = node.0[..8].try_into().expect("there are 32");
     u64::from_be_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use opus_core::{Contact, pack::Few};
+
+    use super::*;
+    use crate::aggregate::Summary;
+
+    fn told(level: u8, slot: u8, count: u64) -> Down {
+        let record = Record {
+            summary: Summary::Count,
+            count,
+            ..Record::NOTHING
+        };
+        let origin = Origin { level, slot };
+        let down = Down::of(KeyId::MEMBERS, origin, &record, &KeySpec::MEMBERS);
+        down.expect("it is of somebody")
+    }
+
+    /// What a member has after the push that one who was told of `acked` gets.
+    fn push(track: &Track, inbox: &mut Inbox, acked: u32) {
+        let base = track.base(acked);
+        let records = track.since(base).into_iter().map(|(_, down)| down.clone());
+        let numbers = (base, track.pushed);
+        inbox.take(Time::ZERO, numbers, records.collect(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_root_that_is_none_any_more_is_forgotten_though_an_old_beat_comes_late() {
+        let view = View {
+            cluster: ClusterRef { id: 1, epoch: 1 },
+            level: 1,
+            agent: Contact::bare(NodeId::from_index(0)),
+            deputies: Few(Vec::new()),
+            roster: Roster::default(),
+        };
+        let mut track = Track::new(Time::ZERO, &view, &Keys::default());
+        let mut inbox = Inbox::default();
+        track.tell(Time::ZERO, told(2, 0, 30));
+        push(&track, &mut inbox, 0);
+        let old = inbox.pushed;
+        assert_eq!(inbox.get(KeyId::MEMBERS, None).unwrap().down.count(), 30);
+        // The tree grows: another cluster is the whole.
+        track.tell(Time::ZERO, told(2, 3, 31));
+        track.tell(Time::ZERO, told(3, 0, 900));
+        assert!(track.retain(|(_, origin)| *origin != Origin { level: 2, slot: 0 }));
+        push(&track, &mut inbox, old);
+        assert_eq!(inbox.get(KeyId::MEMBERS, None).unwrap().down.count(), 900);
+        assert_eq!(inbox.get(KeyId::MEMBERS, Some(2)).unwrap().down.count(), 31);
+        assert_eq!(inbox.iter().count(), 2);
+        assert_eq!(inbox.pushed, track.pushed);
+    }
 }

@@ -199,7 +199,7 @@ impl Dicast {
         let (Some(seat), Some(child)) = (seat, post.children.get_mut(&slot)) else {
             return;
         };
-        let (to, base) = (seat.contact.clone(), child.acked);
+        let (to, base) = (seat.contact.clone(), post.track.base(child.acked));
         let urgent = post.track.newest(|key| is_eager(keys, key)) > base;
         let due = post.track.since(base);
         let mut bytes = 0;
