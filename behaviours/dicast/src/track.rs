@@ -472,8 +472,8 @@ impl Track {
         true
     }
 
-    /// What a push to one who knows all up to `acked` builds upon: 0 replaces whatever it has. A word
-    /// of earlier may name a number that means nothing since something is told no more.
+    /// What a push to one who knows all up to `acked` builds upon: 0 replaces whatever it has. A
+    /// word of earlier may name a number that means nothing since something is told no more.
     pub(crate) const fn base(&self, acked: u32) -> u32 {
         if acked < self.anew { 0 } else { acked }
     }
