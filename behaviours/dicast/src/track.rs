@@ -457,11 +457,11 @@ impl Track {
     }
 
     /// Keeps what members are told to these: if something goes, all is told anew.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&(KeyId, Origin)) -> bool) -> bool {
+    pub(crate) fn retain(&mut self, keep: impl Fn(&(KeyId, Origin)) -> bool) {
         let before = self.table.len();
         self.table.retain(|at, _| keep(at));
         if self.table.len() == before {
-            return false;
+            return;
         }
         // All of it stands under numbers that nobody has heard.
         self.anew = self.pushed.saturating_add(1);
@@ -469,7 +469,6 @@ impl Track {
             self.pushed = self.pushed.saturating_add(1);
             told.number = self.pushed;
         }
-        true
     }
 
     /// What a push to one who knows all up to `acked` builds upon: 0 replaces whatever it has. A
@@ -554,7 +553,7 @@ mod tests {
         // The tree grows: another cluster is the whole.
         track.tell(Time::ZERO, told(2, 3, 31));
         track.tell(Time::ZERO, told(3, 0, 900));
-        assert!(track.retain(|(_, origin)| *origin != Origin { level: 2, slot: 0 }));
+        track.retain(|(_, origin)| *origin != Origin { level: 2, slot: 0 });
         push(&track, &mut inbox, old);
         assert_eq!(inbox.get(KeyId::MEMBERS, None).unwrap().down.count(), 900);
         assert_eq!(inbox.get(KeyId::MEMBERS, Some(2)).unwrap().down.count(), 31);

@@ -98,8 +98,6 @@ impl Run<'_> {
         for second in 0..u64::from(self.scenario.duration_s) {
             self.second(second);
         }
-        let hierarchy = Hierarchy::of(&self.driver);
-        self.watch.end(&self.driver, &hierarchy);
     }
 
     fn draw_starts(&mut self) {
@@ -142,7 +140,7 @@ impl Run<'_> {
         }
         let hierarchy = Hierarchy::of(&self.driver);
         self.watch
-            .look(&self.driver, &hierarchy, second + 1, &mut self.workload);
+            .look(&self.driver, &hierarchy, second + 1, &self.workload);
     }
 
     /// Starts those whose time has come, each with up to three that have started as its seeds.

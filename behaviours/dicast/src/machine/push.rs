@@ -121,11 +121,7 @@ impl Dicast {
                 post.track.tell(now, down);
             }
         }
-        if post.track.retain(|at| lawful.contains(at)) {
-            for child in post.children.values_mut() {
-                child.acked = 0;
-            }
-        }
+        post.track.retain(|at| lawful.contains(at));
         post.track.pushed != before
     }
 

@@ -108,7 +108,7 @@ impl Watch {
         driver: &Driver<Status>,
         hierarchy: &Hierarchy<'_>,
         second: u64,
-        workload: &mut Workload,
+        workload: &Workload,
     ) {
         let size_min = Config::default().size_min;
         let census = hierarchy.census(driver, size_min);
@@ -232,11 +232,6 @@ impl Watch {
                 }
             }
         }
-    }
-
-    pub(super) fn end(&mut self, driver: &Driver<Status>, hierarchy: &Hierarchy<'_>) {
-        let census = hierarchy.census(driver, Config::default().size_min);
-        self.out.coverage_end = Some(census.covered as f64 / census.alive.max(1) as f64);
     }
 
     pub(super) fn outcome(

@@ -60,9 +60,6 @@ const EXCEPTIONS: [(&str, &str); 7] = [
     // `OPUS_SEED` repeats a failed test; the function exists under the feature `testing` only.
     ("behaviours/core/src/seed.rs", "std::env"),
     // A benchmark takes its size from the command line, and reads the clock and its own memory.
-    ("testnet/sim/examples/hierarchy.rs", "std::env"),
-    ("testnet/sim/examples/hierarchy.rs", "std::fs"),
-    ("testnet/sim/examples/hierarchy.rs", "std::time::Instant"),
     ("testnet/sim/examples/load.rs", "std::env"),
     ("testnet/sim/examples/load.rs", "std::fs"),
     ("testnet/sim/examples/load.rs", "std::time::Instant"),
