@@ -56,7 +56,7 @@ const CLOSED: [(&str, &Rule); 6] = [
 const OPEN_IN_TESTS: [&str; 2] = ["std::fs", "std::env"];
 
 /// (file, module that it may name), with the reason.
-const EXCEPTIONS: [(&str, &str); 7] = [
+const EXCEPTIONS: [(&str, &str); 4] = [
     // `OPUS_SEED` repeats a failed test; the function exists under the feature `testing` only.
     ("behaviours/core/src/seed.rs", "std::env"),
     // A benchmark takes its size from the command line, and reads the clock and its own memory.
