@@ -241,6 +241,10 @@ impl Inbox {
         found.next().map(|(_, held)| held)
     }
 
+    pub(crate) fn held(&self, whose: (KeyId, Origin)) -> Option<&Held> {
+        self.records.get(&whose)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&(KeyId, Origin), &Held)> {
         self.records.iter()
     }
@@ -258,6 +262,18 @@ struct Told {
     number: u32,
     at: Time,
     down: Down,
+}
+
+impl Told {
+    fn age(&self, now: Time) -> Duration {
+        self.down.age().saturating_add(now.since(self.at))
+    }
+
+    fn aged(&self, now: Time) -> Down {
+        let mut down = self.down.clone();
+        down.freshen(self.age(now));
+        down
+    }
 }
 
 /// An agent's side: the members' values, their widths, and what was told them.
@@ -402,6 +418,8 @@ impl Track {
     /// The seat's nodes will be counted in a sibling. To be called before it is freed.
     pub(crate) fn haunt(&mut self, now: Time, slot: u8) {
         if self.seated.contains_key(&slot) {
+            // A suspicion of before must not end while the ghost is counted.
+            self.doubles.remove(&slot);
             self.ghosts.insert(slot, now + GHOST_FOR);
             self.slots.suspect_double(slot, u64::MAX);
         }
@@ -477,12 +495,19 @@ impl Track {
         if acked < self.anew { 0 } else { acked }
     }
 
-    /// Records that one who knows all up to `base` lacks, the oldest first.
-    pub(crate) fn since(&self, base: u32) -> Vec<(u32, &Down)> {
+    /// Records that one who knows all up to `base` lacks, the oldest first, as old as they are now.
+    pub(crate) fn since(&self, now: Time, base: u32) -> Vec<(u32, Down)> {
         let newer = self.table.values().filter(|told| told.number > base);
-        let mut records: Vec<_> = newer.map(|told| (told.number, &told.down)).collect();
+        let mut records: Vec<_> = newer.map(|told| (told.number, told.aged(now))).collect();
         records.sort_unstable_by_key(|(number, _)| *number);
         records
+    }
+
+    /// What members were told, and how old it is if it does not stand for anything newer.
+    pub(crate) fn all_told(&self, now: Time) -> impl Iterator<Item = (&Down, Duration)> {
+        self.table
+            .values()
+            .map(move |told| (&told.down, told.age(now)))
     }
 }
 
@@ -510,54 +535,4 @@ pub(crate) fn first_8(node: NodeId) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use opus_core::{Contact, pack::Few};
-
-    use super::*;
-    use crate::aggregate::Summary;
-
-    fn told(level: u8, slot: u8, count: u64) -> Down {
-        let record = Record {
-            summary: Summary::Count,
-            count,
-            ..Record::NOTHING
-        };
-        let origin = Origin { level, slot };
-        let down = Down::of(KeyId::MEMBERS, origin, &record, &KeySpec::MEMBERS);
-        down.expect("it is of somebody")
-    }
-
-    /// What a member has after the push that one who was told of `acked` gets.
-    fn push(track: &Track, inbox: &mut Inbox, acked: u32) {
-        let base = track.base(acked);
-        let records = track.since(base).into_iter().map(|(_, down)| down.clone());
-        let numbers = (base, track.pushed);
-        inbox.take(Time::ZERO, numbers, records.collect(), Duration::ZERO);
-    }
-
-    #[test]
-    fn a_root_that_is_none_any_more_is_forgotten_though_an_old_beat_comes_late() {
-        let view = View {
-            cluster: ClusterRef { id: 1, epoch: 1 },
-            level: 1,
-            agent: Contact::bare(NodeId::from_index(0)),
-            deputies: Few(Vec::new()),
-            roster: Roster::default(),
-        };
-        let mut track = Track::new(Time::ZERO, &view, &Keys::default());
-        let mut inbox = Inbox::default();
-        track.tell(Time::ZERO, told(2, 0, 30));
-        push(&track, &mut inbox, 0);
-        let old = inbox.pushed;
-        assert_eq!(inbox.get(KeyId::MEMBERS, None).unwrap().down.count(), 30);
-        // The tree grows: another cluster is the whole.
-        track.tell(Time::ZERO, told(2, 3, 31));
-        track.tell(Time::ZERO, told(3, 0, 900));
-        track.retain(|(_, origin)| *origin != Origin { level: 2, slot: 0 });
-        push(&track, &mut inbox, old);
-        assert_eq!(inbox.get(KeyId::MEMBERS, None).unwrap().down.count(), 900);
-        assert_eq!(inbox.get(KeyId::MEMBERS, Some(2)).unwrap().down.count(), 31);
-        assert_eq!(inbox.iter().count(), 2);
-        assert_eq!(inbox.pushed, track.pushed);
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Message,
-    aggregate::{Down, KeyId, Origin, Urgency},
+    aggregate::{Down, KeyId, KeySpec, Origin, Record, Urgency},
     keys::Keys,
     track::Uplink,
     wire::{Got, PUSH_MAX, Push},
@@ -49,6 +49,11 @@ impl Uplink {
     pub(super) fn patience(&self) -> Duration {
         patience(self.rtt)
     }
+}
+
+/// Whether what was told holds for the newest record too, within the width kept for it.
+fn stands(told: &Down, record: &Record, spec: &KeySpec) -> bool {
+    told.strays(record, spec) <= down_width(told, spec)
 }
 
 fn patience(rtt: Duration) -> Duration {
@@ -115,8 +120,7 @@ impl Dicast {
                 continue;
             };
             lawful.push((key, ours));
-            let stands =
-                told.is_some_and(|(told, _)| told.strays(&record, spec) <= down_width(told, spec));
+            let stands = told.is_some_and(|(told, _)| stands(told, &record, spec));
             if !stands && let Some(down) = Down::of(key, ours, &record, spec) {
                 post.track.tell(now, down);
             }
@@ -125,20 +129,24 @@ impl Dicast {
         post.track.pushed != before
     }
 
-    /// The greatest age of what members were told, now.
+    /// No value behind what members were told is older now. A record that stands for the newest one
+    /// is as old as that; one that is due but not told again yet is as old as it was, and older.
     pub(super) fn oldest_told(&self, now: Time, level: u8) -> Duration {
         let Some(post) = self.posts.get(&level) else {
             return Duration::ZERO;
         };
-        let records = self
-            .keys
-            .iter()
-            .filter_map(|(key, spec)| post.track.record(now, key, spec));
-        let above = post.up.iter().flat_map(|up| up.link.inbox.iter());
-        let ages = records
-            .filter(|record| record.count > 0)
-            .map(|record| record.age);
-        let ages = ages.chain(above.map(|(_, held)| held.age(now)));
+        let newest = |told: &Down| {
+            let (key, origin) = (told.key(), told.origin());
+            if origin.level > level {
+                let held = post.up.as_ref()?.link.inbox.held((key, origin))?;
+                return held.down.agrees(told).then(|| held.age(now));
+            }
+            let spec = self.keys.spec(key)?;
+            let record = post.track.record(now, key, spec)?;
+            stands(told, &record, spec).then_some(record.age)
+        };
+        let all = post.track.all_told(now);
+        let ages = all.map(|(told, age)| newest(told).unwrap_or(age));
         ages.max().unwrap_or_default()
     }
 
@@ -197,15 +205,21 @@ impl Dicast {
         };
         let (to, base) = (seat.contact.clone(), post.track.base(child.acked));
         let urgent = post.track.newest(|key| is_eager(keys, key)) > base;
-        let due = post.track.since(base);
+        let mut fitting = post.track.since(now, base);
+        let due = fitting.len();
         let mut bytes = 0;
-        let fits = |(_, down): &&(u32, &Down)| {
+        let mut fits = |(_, down): &(u32, Down)| {
             let first = bytes == 0;
-            bytes += to_bytes(*down).len();
+            bytes += to_bytes(down).len();
             first || bytes <= BYTES_MAX
         };
-        let fitting: Vec<_> = due.iter().take_while(fits).take(PUSH_MAX).collect();
-        let all = fitting.len() == due.len();
+        let fit = fitting
+            .iter()
+            .take(PUSH_MAX)
+            .take_while(|it| fits(it))
+            .count();
+        fitting.truncate(fit);
+        let all = fit == due;
         let last = fitting
             .last()
             .filter(|_| !all)
@@ -217,7 +231,7 @@ impl Dicast {
             urgent,
             base,
             last,
-            records: Few(fitting.iter().map(|(_, down)| Down::clone(down)).collect()),
+            records: Few(fitting.into_iter().map(|(_, down)| down).collect()),
         };
         self.send_to(now, &to, Message::Push(push));
     }

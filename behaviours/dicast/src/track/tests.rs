@@ -1,0 +1,128 @@
+//! What members are told, how old it is, and who may be counted twice.
+
+use opus_core::{Contact, pack::Few};
+
+use super::*;
+use crate::{
+    aggregate::{Item, Reporter, Source, Summary},
+    cluster::Place,
+};
+
+fn told(level: u8, slot: u8, count: u64) -> Down {
+    let record = Record {
+        summary: Summary::Count,
+        count,
+        ..Record::NOTHING
+    };
+    let origin = Origin { level, slot };
+    let down = Down::of(KeyId::MEMBERS, origin, &record, &KeySpec::MEMBERS);
+    down.expect("it is of somebody")
+}
+
+/// What a member has after the push that one who was told of `acked` gets.
+fn push(track: &Track, inbox: &mut Inbox, acked: u32) {
+    let base = track.base(acked);
+    let records = track.since(Time::ZERO, base).into_iter();
+    let records = records.map(|(_, down)| down);
+    let numbers = (base, track.pushed);
+    inbox.take(Time::ZERO, numbers, records.collect(), Duration::ZERO);
+}
+
+fn view_of(nodes: u32) -> View {
+    let seat = |index| Seat {
+        contact: Contact::bare(NodeId::from_index(index)),
+        incarnation: 1,
+        place: Place(None),
+        fit: true,
+        up_s: 0,
+        child: Some(ClusterRef {
+            id: u64::from(index),
+            epoch: 1,
+        }),
+        size: 20,
+    };
+    View {
+        cluster: ClusterRef { id: 1, epoch: 1 },
+        level: 2,
+        agent: Contact::bare(NodeId::from_index(0)),
+        deputies: Few(Vec::new()),
+        roster: (0..).zip((0..nodes).map(seat)).collect(),
+    }
+}
+
+#[test]
+fn a_cluster_that_was_absorbed_is_a_possible_double_though_it_had_just_joined() {
+    let seconds = Time::from_secs;
+    let mut view = view_of(3);
+    let mut track = Track::new(seconds(0), &view, &Keys::default());
+    let double = |track: &Track, now| {
+        let record = track.record(now, KeyId::MEMBERS, &KeySpec::MEMBERS);
+        record.map(|record| (record.count, record.double))
+    };
+    for slot in 0..3 {
+        let term = track.term(view.roster.get(slot).unwrap());
+        let count = Record {
+            count: 20,
+            ..Record::of_one(Summary::Count)
+        };
+        let item = Item {
+            key: KeyId::MEMBERS,
+            spec: &KeySpec::MEMBERS,
+            source: Source::Cluster(&count),
+            wait: Duration::ZERO,
+        };
+        let report = Reporter::new(u64::from(slot)).compose(seconds(1), &[item]);
+        let spec_of = |_| Some(&KeySpec::MEMBERS);
+        let none = Duration::ZERO;
+        track
+            .slots
+            .apply(slot, seconds(1), term, &report, none, spec_of);
+    }
+    track.suspect(seconds(1), 2, 20, Duration::from_secs(5));
+    assert_eq!(double(&track, seconds(1)), Some((60, 20)));
+    track.haunt(seconds(4), 2);
+    view.roster.remove(2);
+    track.sync(seconds(4), &view);
+    track.sweep(seconds(7));
+    assert_eq!(double(&track, seconds(7)), Some((60, 20)));
+    track.sweep(seconds(4) + GHOST_FOR);
+    assert_eq!(double(&track, seconds(14)), Some((40, 0)));
+}
+
+#[test]
+fn a_record_that_is_told_late_is_as_old_as_it_is_then() {
+    let mut track = Track::new(Time::ZERO, &view_of(2), &Keys::default());
+    track.tell(Time::from_secs(1), told(2, 0, 30));
+    let ages = |now| {
+        let due = track.since(Time::from_secs(now), 0);
+        due.iter().map(|(_, down)| down.age()).collect::<Vec<_>>()
+    };
+    assert_eq!(ages(1), [Duration::ZERO]);
+    assert!(ages(4)[0] >= Duration::from_secs(3));
+}
+
+#[test]
+fn a_root_that_is_none_any_more_is_forgotten_though_an_old_beat_comes_late() {
+    let view = View {
+        cluster: ClusterRef { id: 1, epoch: 1 },
+        level: 1,
+        agent: Contact::bare(NodeId::from_index(0)),
+        deputies: Few(Vec::new()),
+        roster: Roster::default(),
+    };
+    let mut track = Track::new(Time::ZERO, &view, &Keys::default());
+    let mut inbox = Inbox::default();
+    track.tell(Time::ZERO, told(2, 0, 30));
+    push(&track, &mut inbox, 0);
+    let old = inbox.pushed;
+    assert_eq!(inbox.get(KeyId::MEMBERS, None).unwrap().down.count(), 30);
+    // The tree grows: another cluster is the whole.
+    track.tell(Time::ZERO, told(2, 3, 31));
+    track.tell(Time::ZERO, told(3, 0, 900));
+    track.retain(|(_, origin)| *origin != Origin { level: 2, slot: 0 });
+    push(&track, &mut inbox, old);
+    assert_eq!(inbox.get(KeyId::MEMBERS, None).unwrap().down.count(), 900);
+    assert_eq!(inbox.get(KeyId::MEMBERS, Some(2)).unwrap().down.count(), 31);
+    assert_eq!(inbox.iter().count(), 2);
+    assert_eq!(inbox.pushed, track.pushed);
+}
