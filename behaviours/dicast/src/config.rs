@@ -68,7 +68,7 @@ impl Default for Config {
             ping_apart: Duration::from_millis(300),
             claim_apart: Duration::from_millis(300),
             claim_wait: Duration::from_millis(600),
-            claims_max: 6,
+            claims_max: 10,
             agent_silence: Duration::from_millis(5_250),
             orphan_silence: Duration::from_secs(12),
             member_silence: Duration::from_secs(6),

@@ -55,8 +55,8 @@ const FAR_MAX: usize = 8;
 /// Messages to ourselves that one input may cause; more would be a loop.
 const LOCAL_MAX: usize = 4_096;
 
-/// One for the tick, six for each level, one for whatever is under way.
-const TIMERS_MAX: usize = 1 + 6 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
+/// One for the tick, seven for each level, one for whatever is under way.
+const TIMERS_MAX: usize = 1 + 7 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
 
 /// One node's part in the hierarchy. See the crate for how, [`Machine`] for the calls.
 #[derive(Debug)]
@@ -99,6 +99,8 @@ pub struct Dicast {
     hello_at: Time,
     /// When an agent that we do not know was last asked what it takes us for.
     stray_at: Time,
+    /// A cluster that offered a seat which we did not seek, and when first.
+    declined: Option<(u64, Time)>,
     /// The cluster at the top that was told last.
     root_told: Option<ClusterRef>,
 }
@@ -119,6 +121,8 @@ enum Timer {
     Tick,
     /// The next try of a search.
     Seek(u8),
+    /// The agent of this level has been silent for too long, if it was not heard since.
+    Silence(u8),
     /// The next step against the silent agent of this level.
     Doubt(u8),
     /// A split, merge or handover of this post takes too long, or its next try is due.
@@ -171,6 +175,7 @@ impl Dicast {
             leaving_since: None,
             hello_at: Time::ZERO,
             stray_at: Time::ZERO,
+            declined: None,
             root_told: None,
             config,
         }
@@ -369,6 +374,7 @@ impl Dicast {
         match timer {
             Timer::Tick => self.on_tick(now),
             Timer::Seek(target) => self.on_seek_due(now, target),
+            Timer::Silence(level) => self.look_at_agent(now, level),
             Timer::Doubt(level) => self.on_doubt_due(now, level),
             Timer::Change(level) => self.on_change_due(now, level),
             Timer::Handover(level) => self.on_handover_due(now, level),
@@ -439,6 +445,7 @@ impl Machine for Dicast {
         self.timers.next(|timer| match timer {
             Timer::Tick => "beat and pulse",
             Timer::Seek(_) => "seek a seat",
+            Timer::Silence(_) => "look whether an agent is silent",
             Timer::Doubt(_) => "doubt a silent agent",
             Timer::Change(_) => "a split, merge or handover",
             Timer::Handover(_) => "repeat an office",

@@ -89,7 +89,14 @@ pub(crate) struct Post {
     pub(crate) view_digest: u32,
     pub(crate) path_digest: u32,
     pub(crate) track: Track,
+    /// Of what whole the cluster was a part when it lost its parent: so many nodes; and until when
+    /// those that it does not count are missing.
+    pub(crate) lost: Option<(u64, Time)>,
 }
+
+/// For how long a part of a tree remembers how large the whole was: as long as those who were
+/// expelled are missing.
+pub(crate) const LOST: Duration = Duration::from_secs(600);
 
 /// What an agent knows of one seat beside what all members know.
 #[derive(Clone, Debug)]
@@ -176,7 +183,11 @@ pub(crate) enum Request {
     /// These seats go to a new sibling under this agent.
     Split { away: Vec<u8>, sibling: Seat },
     /// The members of this sibling come to us.
-    Absorb { other: Box<View>, from: NodeId },
+    Absorb {
+        other: Box<View>,
+        missing: u32,
+        from: NodeId,
+    },
     /// This member takes our post.
     Yield { to: Seat },
 }

@@ -293,9 +293,11 @@ packed!(Office { old, view, up });
 pub struct Merge {
     /// The small one, with its seats.
     pub view: View,
+    /// Nodes that it misses.
+    pub missing: u32,
 }
 
-packed!(Merge { view });
+packed!(Merge { view, missing });
 
 /// The sibling's answer: what became of each seat.
 #[derive(Clone, Debug, PartialEq, Eq)]

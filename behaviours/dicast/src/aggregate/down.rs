@@ -110,6 +110,11 @@ impl Down {
         self.count
     }
 
+    /// Known nodes that are left out, at most.
+    pub fn missing(&self) -> u64 {
+        self.missing.value()
+    }
+
     /// The number in it; none for a list or sketch.
     pub fn number(&self) -> Option<f64> {
         match self.body {

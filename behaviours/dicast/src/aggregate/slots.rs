@@ -17,7 +17,7 @@ use opus_core::Time;
 use self::column::Column;
 pub use self::verdict::{Outcome, Verdict};
 use super::{
-    key::{KeyId, KeySpec},
+    key::{KeyId, KeySpec, NODES_MAX},
     record::{AGE_MAX, Fold, Record},
     report::{KEYS_MAX, Report},
     summary::Summary,
@@ -164,6 +164,13 @@ impl Slots {
         }
         self.clear(slot);
         self.places[usize::from(slot)] = None;
+    }
+
+    /// So many nodes that sit in no slot may be alive.
+    pub fn miss(&mut self, now: Time, nodes: u64) {
+        for column in self.columns.values_mut() {
+            column.on_gone(now, nodes.min(NODES_MAX));
+        }
     }
 
     /// A key was made known; whoever is in a slot is asked for its value (a full report of each).

@@ -129,15 +129,31 @@ impl Dicast {
         self.send_to(now, to, Message::Accuse(Accuse { nonce, about }));
     }
 
+    /// Whether another member is being asked this.
+    pub(super) fn is_asking(&self, what: Question) -> bool {
+        self.questions.values().any(|asked| asked.what == what)
+    }
+
+    /// Whether `about` is an agent of ours whose pings went unanswered.
+    fn is_found_silent(&self, about: NodeId) -> bool {
+        let levels = self.membership_levels().into_iter();
+        let mut seats = levels.filter_map(|level| self.membership(level));
+        seats.any(|it| {
+            let silent = matches!(it.doubt, Doubt::Claiming { .. } | Doubt::Accusing);
+            it.view.agent.id == about && silent
+        })
+    }
+
     pub(super) fn on_accuse(&mut self, now: Time, from: NodeId, accuse: Accuse) {
         let why = Why::Observe {
             asker: from,
             nonce: accuse.nonce,
         };
-        if accuse.about.id == self.id() {
+        let ours = accuse.about.id == self.id();
+        if ours || self.is_found_silent(accuse.about.id) {
             let verdict = Verdict {
                 nonce: accuse.nonce,
-                alive: true,
+                alive: ours,
             };
             self.send(now, from, Message::Verdict(verdict));
             return;

@@ -5,7 +5,7 @@
 //! agents ever hold the same cluster and epoch, also when a cut leaves both sides without a parent.
 
 use opus_core::{Contact, NodeId, Time, pack::Few};
-use rand::RngExt;
+use rand::{RngExt, seq::SliceRandom};
 
 use super::{Dicast, Timer};
 use crate::{
@@ -14,6 +14,12 @@ use crate::{
     state::{Doubt, Membership, Question},
     wire::{Claim, Grant, Places},
 };
+
+/// Members that are asked at once whether they too find an agent silent.
+const WITNESSES: usize = 3;
+
+/// The claims of those that are no deputies spread over as many turns.
+const OTHERS: f64 = 5.0;
 
 impl Dicast {
     /// Our pings to the agent of the cluster at `level` were not answered.
@@ -32,8 +38,13 @@ impl Dicast {
             return;
         }
         membership.doubt = Doubt::Claiming { tries: 0 };
-        let turn = turn(membership);
-        self.timers.set(Timer::Doubt(level), now + apart * turn);
+        let rank = membership.view.rank(membership.slot);
+        let turn = match rank.and_then(|rank| u32::try_from(rank).ok()) {
+            Some(rank) => apart * rank,
+            // They are many, and most of those before us may be dead too; the parent grants once.
+            None => apart.mul_f64(DEPUTIES as f64 + self.rng.random_range(0.0..OTHERS)),
+        };
+        self.timers.set(Timer::Doubt(level), now + turn);
     }
 
     pub(super) fn on_doubt_due(&mut self, now: Time, level: u8) {
@@ -104,14 +115,17 @@ impl Dicast {
             .roster
             .iter()
             .filter(|(other, seat)| *other != slot && seat.id() != agent.id && seat.id() != me);
-        let others: Vec<_> = others.map(|(_, seat)| seat.contact.clone()).collect();
+        let mut others: Vec<_> = others.map(|(_, seat)| seat.contact.clone()).collect();
         if others.is_empty() {
             // Two members, one of them silent: the other goes on alone.
             self.fork(now, level);
             return;
         }
-        let chosen = self.rng.random_range(0..others.len());
-        self.question(now, &others[chosen], agent, Question::Agent(level));
+        // Some may be dead too: the first that answers counts.
+        let (asked, _) = others.partial_shuffle(&mut self.rng, WITNESSES);
+        for whom in asked.to_vec() {
+            self.question(now, &whom, agent.clone(), Question::Agent(level));
+        }
     }
 
     /// Whether another member reaches the agent that we do not; `None` if it does not answer.
@@ -126,7 +140,8 @@ impl Dicast {
             Some(false) => self.fork(now, level),
             // Others reach it: the fault is on our side.
             Some(true) => self.lose_seat(now, level),
-            // Round again: the next one may answer, until we count as orphans.
+            None if self.is_asking(Question::Agent(level)) => {}
+            // Round again: others may answer, until we count as orphans.
             None => self.seek_second_accuser(now, level),
         }
     }
@@ -165,6 +180,10 @@ impl Dicast {
         };
         membership.hear(now);
         let was_root = membership.path.0.is_empty();
+        let whole = self.whole(now);
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
         let old = membership.view.cluster;
         let mut view = membership.view.clone();
         view.cluster = cluster;
@@ -172,21 +191,11 @@ impl Dicast {
         view.deputies = Few(Vec::new());
         let orphaned = up.is_none() && !was_root;
         self.take_over(now, old, view, up);
+        if let Some(post) = self.posts.get_mut(&level).filter(|post| post.up.is_none()) {
+            post.lost = whole;
+        }
         if orphaned {
             self.orphan(now, level);
         }
     }
-}
-
-/// When it is our turn: deputies by rank, then the other fit members by seat.
-fn turn(membership: &Membership) -> u32 {
-    let view = &membership.view;
-    if let Some(rank) = view.rank(membership.slot) {
-        return u32::try_from(rank).unwrap_or(u32::MAX);
-    }
-    let before = view
-        .roster
-        .iter()
-        .filter(|(slot, seat)| seat.fit && *slot < membership.slot && view.rank(*slot).is_none());
-    u32::try_from(DEPUTIES + before.count()).unwrap_or(u32::MAX)
 }

@@ -38,9 +38,19 @@ impl Dicast {
             self.grant(now, from, level, slot, claim.cluster);
             return;
         }
-        let silent = post.children.get(&slot).is_none_or(|child| {
-            now.since(child.heard) > self.config.heartbeat * self.config.missed_max
-        });
+        let child = post.children.get(&slot);
+        let unheard = child.is_none_or(|child| child.seq == 0);
+        let patience = if unheard {
+            // All beat at once when they hear of a new parent.
+            self.config.heartbeat
+        } else {
+            self.config.heartbeat * self.config.missed_max
+        };
+        let silent = child.is_none_or(|child| now.since(child.heard) > patience);
+        if unheard && !silent && !claim.yields {
+            // Whether its agent lives we cannot tell yet: the claim will come again.
+            return;
+        }
         let lawful = if claim.yields {
             from == agent.id
         } else {

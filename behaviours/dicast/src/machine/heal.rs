@@ -3,9 +3,10 @@
 use opus_core::{Contact, NodeId, Time, pack::Few};
 use rand::RngExt;
 
-use super::{Dicast, Timer};
+use super::{Dicast, Scope, Timer};
 use crate::{
     Event, Message,
+    aggregate::KeyId,
     cluster::{Ancestor, DEPUTIES},
     state::{Phase, Seek},
     wire::Hello,
@@ -17,9 +18,11 @@ const OTHERS_SELDOM: u32 = 6;
 impl Dicast {
     /// The post at `level` has no parent any more: another one is sought.
     pub(super) fn orphan(&mut self, now: Time, level: u8) {
+        let whole = self.whole(now);
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };
+        post.lost = post.lost.or(whole);
         let up = post.up.take();
         let above = up.iter().flat_map(|up| {
             let near = up.view.ancestor();
@@ -69,7 +72,11 @@ impl Dicast {
             return;
         }
         let root = self.is_root(level);
-        let pause = if root { 1 } else { OTHERS_SELDOM };
+        let pause = if root || self.has_lost_many(now) {
+            1
+        } else {
+            OTHERS_SELDOM
+        };
         let roster = &post.view.roster;
         let known = self.seeds.iter().chain(&self.far);
         let seeds = known.filter(|seed| roster.find(seed.id).is_none());
@@ -90,6 +97,12 @@ impl Dicast {
             let hint = Self::hello(&root, 0);
             self.send_to(now, &to, Message::Hello(hint));
         }
+    }
+
+    /// Whether more than a twentieth of the tree is missing: there may be another.
+    fn has_lost_many(&self, now: Time) -> bool {
+        let members = self.view(now, KeyId::MEMBERS, Scope::Root);
+        members.is_some_and(|it| it.missing_max > it.count / 20)
     }
 
     fn greet_one(&mut self, now: Time, level: u8, to: &Contact) {

@@ -2,7 +2,9 @@
 
 use opus_core::{NodeId, Time};
 
-use super::Dicast;
+use std::time::Duration;
+
+use super::{Dicast, Timer};
 use crate::{
     Message,
     cluster::path_digest,
@@ -165,7 +167,7 @@ impl Dicast {
 
     /// Seeks another seat. The view is kept for its contacts until there is one.
     pub(super) fn lose_seat(&mut self, now: Time, level: u8) {
-        self.timers.clear(super::Timer::Doubt(level));
+        self.timers.clear(Timer::Doubt(level));
         if let Some(membership) = self.membership_mut(level) {
             membership.doubt = Doubt::None;
         }
@@ -200,8 +202,15 @@ impl Dicast {
         } else {
             config.agent_silence
         };
-        if membership.doubt == Doubt::None && silent > patience {
+        if membership.doubt != Doubt::None {
+            return;
+        }
+        if silent > patience {
             self.doubt(now, level);
+        } else if silent + config.heartbeat > patience {
+            // Not only at the next tick.
+            let due = membership.heard + patience + Duration::from_micros(1);
+            self.timers.set(Timer::Silence(level), due);
         }
     }
 }

@@ -8,8 +8,8 @@ use rand::RngExt;
 use super::{Dicast, Timer};
 use crate::{
     Message,
-    cluster::{ClusterRef, SEATS_MAX},
-    state::{Child, Phase, Request},
+    cluster::{ClusterRef, SEATS_MAX, View},
+    state::{Child, LOST, Phase, Request},
     wire::{Merge, Merged, Takeover, Twinned},
 };
 
@@ -72,9 +72,12 @@ impl Dicast {
         let Some(level) = found.map(|(&level, _)| level) else {
             return;
         };
+        let whole = self.whole(now);
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };
+        // Whom the cluster above missed we miss from now on.
+        post.lost = whole;
         if let Some(up) = post.up.take() {
             let leave = (cluster.tag(), up.slot);
             self.send(now, from, Message::Leave(leave));
@@ -111,8 +114,10 @@ impl Dicast {
         post.phase = Phase::Merging { into: into.clone() };
         post.calm_until = until;
         let view = post.view.clone();
+        let root = self.is_root(level);
+        let missing = self.missing(now, level, root);
         self.timers.set(Timer::Change(level), until);
-        self.send_to(now, into, Message::Merge(Merge { view }));
+        self.send_to(now, into, Message::Merge(Merge { view, missing }));
     }
 
     pub(super) fn on_merge(&mut self, now: Time, from: NodeId, merge: Merge) {
@@ -136,6 +141,7 @@ impl Dicast {
         };
         post.phase = Phase::Asking(Request::Absorb {
             other: Box::new(merge.view),
+            missing: merge.missing,
             from,
         });
         post.calm_until = now + self.config.change_wait;
@@ -186,10 +192,16 @@ impl Dicast {
             return;
         };
         let phase = std::mem::replace(&mut post.phase, Phase::Acting);
-        let Phase::Asking(Request::Absorb { other, from }) = phase else {
+        let Phase::Asking(Request::Absorb {
+            other,
+            missing,
+            from,
+        }) = phase
+        else {
             post.phase = phase;
             return;
         };
+        self.miss_with(now, level, &other, missing);
         self.rename(now, level, next);
         let Some(post) = self.posts.get_mut(&level) else {
             return;
@@ -211,6 +223,22 @@ impl Dicast {
             seats: Few(seats),
         };
         self.send(now, from, Message::Merged(merged));
+    }
+
+    /// Whom the other cluster misses, we miss from now on.
+    fn miss_with(&mut self, now: Time, level: u8, other: &View, missing: u32) {
+        let root = self.is_root(level);
+        let ours = self.whole(now).filter(|_| root);
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let theirs = u64::from(other.roster.size()) + u64::from(missing);
+        if !root {
+            post.track.slots.miss(now, u64::from(missing));
+        } else if ours.is_none_or(|(ours, _)| ours < theirs) {
+            // Two trees may have been parts of one: what one misses may be the other.
+            post.lost = Some((theirs, now + LOST));
+        }
     }
 
     /// Our members sit in the sibling: tell them, and hold the post no more.

@@ -5,6 +5,7 @@ use opus_core::{Contact, NodeId, Time, pack::Few};
 use super::{Dicast, Timer};
 use crate::{
     Event, Message,
+    aggregate::KeyId,
     cluster::{ClusterRef, View},
     state::{Handover, Membership, Phase, Request},
     wire::{Fenced, Grant, Office, Takeover},
@@ -140,11 +141,26 @@ impl Dicast {
         up: Option<Membership>,
     ) {
         let level = view.level;
+        let missing = self.missing_in(&view);
         self.take_post(now, view, up);
+        if let Some(post) = self.posts.get_mut(&level) {
+            post.track.slots.miss(now, missing);
+        }
         self.tell_takeover(now, level, old);
         if self.posts[&level].up.is_some() {
             self.beat(now, level + 1);
         }
+    }
+
+    /// How many nodes the last agent of a cluster said that it missed. Of a half that splits off, none:
+    /// the other half goes on missing them.
+    fn missing_in(&self, view: &View) -> u64 {
+        let Some(membership) = self.membership(view.level) else {
+            return 0;
+        };
+        let half = view.roster.len() < membership.view.roster.len();
+        let told = membership.link.inbox.get(KeyId::MEMBERS, Some(view.level));
+        told.filter(|_| !half).map_or(0, |held| held.down.missing())
     }
 
     /// Tells all members of our post at `level`, ourselves among them, what the cluster that they
@@ -220,6 +236,7 @@ impl Dicast {
             Timer::Change(level),
             Timer::Handover(level),
             Timer::Seek(level + 1),
+            Timer::Silence(level + 1),
             Timer::Doubt(level + 1),
             Timer::Report(level + 1),
             Timer::Push(level),

@@ -46,6 +46,7 @@ impl Dicast {
             round: 0,
             view_digest: 0,
             path_digest: 0,
+            lost: None,
             view,
         };
         self.posts.insert(level, post);

@@ -115,7 +115,7 @@ impl Dicast {
                 lawful.push((key, ours));
                 continue;
             }
-            let record = post.track.record(now, key, spec);
+            let record = post.record(now, root, key, spec);
             let Some(record) = record.filter(|record| record.count > 0) else {
                 continue;
             };
@@ -135,6 +135,7 @@ impl Dicast {
         let Some(post) = self.posts.get(&level) else {
             return Duration::ZERO;
         };
+        let root = self.is_root(level);
         let newest = |told: &Down| {
             let (key, origin) = (told.key(), told.origin());
             if origin.level > level {
@@ -142,7 +143,7 @@ impl Dicast {
                 return held.down.agrees(told).then(|| held.age(now));
             }
             let spec = self.keys.spec(key)?;
-            let record = post.track.record(now, key, spec)?;
+            let record = post.record(now, root, key, spec)?;
             stands(told, &record, spec).then_some(record.age)
         };
         let all = post.track.all_told(now);

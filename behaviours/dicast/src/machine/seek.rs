@@ -8,11 +8,14 @@ use rand::RngExt;
 use super::{Dicast, Timer};
 use crate::{
     Event, Message, Refusal,
-    cluster::{Place, Roster, View},
+    cluster::{ClusterRef, Place, Roster, View},
     decide,
     state::{Doubt, Measurement, Membership, Purpose, Seek},
     wire::{HOPS_MAX, Join, Places, Sides, Welcome},
 };
+
+/// How long an offer of a seat is remembered.
+const DECLINED: Duration = Duration::from_secs(20);
 
 /// Longest random pause before a search begins anew, microseconds.
 const PAUSE_US_MAX: u64 = 3_000_000;
@@ -288,8 +291,14 @@ impl Dicast {
         if welcome.view.agent.id != from || mine.is_none_or(|seat| seat.id() != self.id()) {
             return;
         }
-        let current = self.membership(level).map(|m| m.view.cluster);
-        if current == Some(welcome.view.cluster) {
+        let cluster = welcome.view.cluster;
+        // We may have missed a word of a newer agent that we know.
+        let ours = self.membership(level).is_some_and(|membership| {
+            let known = membership.view.cluster;
+            let newer = known.epoch < cluster.epoch && membership.knows(from);
+            known.id == cluster.id && (known.epoch == cluster.epoch || newer)
+        });
+        if ours {
             self.refresh(now, level, welcome);
             return;
         }
@@ -300,8 +309,25 @@ impl Dicast {
         if self.is_seat_for_us(&welcome) && (sought || self.is_adrift(now, level)) {
             self.take_seat(now, welcome);
         } else if !sought {
-            let leave = (welcome.view.cluster.tag(), welcome.slot);
-            self.send(now, from, Message::Leave(leave));
+            self.decline(now, from, (cluster, welcome.slot));
+        }
+    }
+
+    /// We hold another seat. Whoever has just been merged hears of it from its old agent, so only
+    /// the second offer of a seat is declined.
+    fn decline(&mut self, now: Time, from: NodeId, (cluster, slot): (ClusterRef, u8)) {
+        let again = self.declined.is_some_and(|(id, first)| {
+            id == cluster.id
+                && now.since(first) < DECLINED
+                && now.since(first) >= self.config.heartbeat
+        });
+        if again {
+            self.send(now, from, Message::Leave((cluster.tag(), slot)));
+        } else if self
+            .declined
+            .is_none_or(|(id, first)| id != cluster.id || now.since(first) >= DECLINED)
+        {
+            self.declined = Some((cluster.id, now));
         }
     }
 
@@ -355,6 +381,7 @@ impl Dicast {
             self.leaf = Some(membership);
         } else if let Some(post) = self.posts.get_mut(&(level - 1)) {
             post.up = Some(membership);
+            post.lost = None;
             self.on_path_changed(now, level - 1);
         }
         if let Some(before) = before.filter(|_| moved) {
@@ -366,6 +393,7 @@ impl Dicast {
 
     /// A tree of our own: one cluster, one seat.
     pub(super) fn found_tree(&mut self, now: Time) {
+        let whole = self.whole(now);
         if let Some(leaf) = self.leaf.take() {
             self.tell_members(&leaf.view.roster, &Roster::default());
         }
@@ -386,6 +414,9 @@ impl Dicast {
         self.tell(Event::Joined(view.cluster));
         self.leaf = Some(Membership::new(now, welcome, self.id()));
         self.take_post(now, view, None);
+        if let Some(post) = self.posts.get_mut(&1) {
+            post.lost = whole;
+        }
     }
 
     /// Tells our node who came and who went.

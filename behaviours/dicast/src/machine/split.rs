@@ -247,7 +247,7 @@ impl Dicast {
     /// Our cluster's next epoch, for all who sit in it.
     pub(super) fn rename(&mut self, now: Time, level: u8, next: ClusterRef) {
         let me = self.me.contact.clone();
-        let pause = self.config.change_pause;
+        let pause = self.config.heartbeat;
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };

@@ -4,7 +4,8 @@ use opus_core::Time;
 
 use super::Dicast;
 use crate::{
-    aggregate::{Answer, Down, KeyId, KeySpec, Record, Summary, budget},
+    aggregate::{Answer, Down, KeyId, KeySpec, NODES_MAX, Record, Summary, budget},
+    state::{LOST, Post},
     track::first_8,
 };
 
@@ -31,6 +32,26 @@ pub(super) fn down_width(told: &Down, spec: &KeySpec) -> f64 {
     share * told.number().unwrap_or(0.0).abs()
 }
 
+impl Post {
+    /// The cluster's record of a key. `root`: whether it is the whole tree; if it was a part of a
+    /// larger one before, the nodes of that which it does not count are missing.
+    pub(super) fn record(
+        &self,
+        now: Time,
+        root: bool,
+        key: KeyId,
+        spec: &KeySpec,
+    ) -> Option<Record> {
+        let mut record = self.track.record(now, key, spec)?;
+        if let Some((whole, _)) = self.lost.filter(|(_, until)| root && now < *until) {
+            let members = self.track.record(now, KeyId::MEMBERS, &KeySpec::MEMBERS)?;
+            let known = members.count + members.missing;
+            record.missing = (record.missing + whole.saturating_sub(known)).min(NODES_MAX);
+        }
+        Some(record)
+    }
+}
+
 impl Dicast {
     /// What is known of a key for a part of the tree, with hard bounds. `None`: nothing yet, or
     /// nobody there has a value.
@@ -51,12 +72,40 @@ impl Dicast {
                 .map(|it| it.1),
         };
         if let Some(post) = post {
-            let record = post.track.record(now, key, spec)?;
+            let root = self.is_root(post.view.level);
+            let record = post.record(now, root, key, spec)?;
             return Answer::of(&record, 0.0, spec);
         }
         let held = self.leaf.as_ref()?.link.inbox.get(key, level)?;
         let width = down_width(&held.down, spec);
         held.down.answer(now.since(held.at), width, spec)
+    }
+
+    /// How many nodes the whole tree has, with those that are missing, by the latest that we know;
+    /// and until when that is worth remembering.
+    pub(super) fn whole(&self, now: Time) -> Option<(u64, Time)> {
+        let ours = self.posts.last_key_value();
+        let root = ours.filter(|(level, _)| self.is_root(**level));
+        let record = root.and_then(|(_, post)| {
+            let record = post.record(now, true, KeyId::MEMBERS, &KeySpec::MEMBERS)?;
+            Some(record.count + record.missing)
+        });
+        let levels = self.membership_levels().into_iter().rev();
+        let mut told = levels.filter_map(|level| {
+            let inbox = &self.membership(level)?.link.inbox;
+            let held = inbox.get(KeyId::MEMBERS, None)?;
+            Some(held.down.count() + held.down.missing())
+        });
+        let nodes = record.or_else(|| told.next())?;
+        Some((nodes, now + LOST))
+    }
+
+    /// How many nodes our post at `level` misses; of a root, of the whole that it was a part of.
+    pub(super) fn missing(&self, now: Time, level: u8, root: bool) -> u32 {
+        let post = self.posts.get(&level);
+        let record = post.and_then(|it| it.record(now, root, KeyId::MEMBERS, &KeySpec::MEMBERS));
+        let missing = record.map_or(0, |record| record.missing);
+        u32::try_from(missing).unwrap_or(u32::MAX)
     }
 
     /// What this node knows of the key's definition.

@@ -305,7 +305,10 @@ impl Liar {
                 view: self.view(),
                 up: self.rng.random_bool(0.5).then(|| self.welcome()),
             }),
-            10 => Message::Merge(Merge { view: self.view() }),
+            10 => Message::Merge(Merge {
+                view: self.view(),
+                missing: self.rng.random(),
+            }),
             11 => Message::Merged(Merged {
                 old: self.cluster(),
                 cluster: self.cluster(),
@@ -413,6 +416,7 @@ fn a_stranger_can_neither_take_a_cluster_over_nor_claim_a_living_one() {
                 agent: contact.clone(),
                 ..view.clone()
             },
+            missing: 0,
         };
         let seat = Seat {
             contact: contact.clone(),

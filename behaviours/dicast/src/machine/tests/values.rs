@@ -224,6 +224,31 @@ fn the_dead_are_missed_and_the_living_counted_whoever_dies() {
 }
 
 #[test]
+fn each_side_of_a_cut_says_how_many_it_misses() {
+    let mut world = tree(60, 55);
+    world.run(60);
+    world.cut(|id| id.index() % 5 < 2);
+    for second in 0..60 {
+        world.run(1);
+        for node in world.alive() {
+            let machine = world.net.machine(node);
+            let members = machine.view(world.net.now(), KeyId::MEMBERS, Scope::Root);
+            let Some(members) = members else {
+                continue;
+            };
+            let known = members.count + members.missing_max;
+            assert!(known >= 60, "after {second} s {node:?}: {members:?}");
+        }
+    }
+    let of = |index| {
+        let machine = world.net.machine(World::id(index));
+        let members = machine.view(world.net.now(), KeyId::MEMBERS, Scope::Root);
+        members.map(|members| members.count)
+    };
+    assert_eq!((of(0), of(4)), (Some(24), Some(36)));
+}
+
+#[test]
 fn commands_that_cannot_be_carried_out_are_refused_with_a_reason() {
     let mut world = tree(12, 54);
     world.run(30);
