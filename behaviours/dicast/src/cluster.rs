@@ -21,6 +21,12 @@ pub const SEATS_MAX: usize = 64;
 /// Ranked deputies of a cluster of level 1.
 pub const DEPUTIES: usize = 3;
 
+/// As many nodes as one seat of a cluster at `level` can stand for.
+pub(crate) fn nodes_max(level: u8) -> u32 {
+    let seats = u32::try_from(SEATS_MAX).expect("seats are numbered in one byte");
+    seats.saturating_pow(u32::from(level.saturating_sub(1)))
+}
+
 /// A cluster under one agent: the epoch rises with each change of the agent, and no two agents
 /// ever hold the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

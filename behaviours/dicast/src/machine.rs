@@ -55,8 +55,8 @@ const FAR_MAX: usize = 8;
 /// Messages to ourselves that one input may cause; more would be a loop.
 const LOCAL_MAX: usize = 4_096;
 
-/// One for the tick, seven for each level, one for whatever is under way.
-const TIMERS_MAX: usize = 1 + 7 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
+/// One for the tick, eight for each level, one for whatever is under way.
+const TIMERS_MAX: usize = 1 + 8 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
 
 /// One node's part in the hierarchy. See the crate for how, [`Machine`] for the calls.
 #[derive(Debug)]
@@ -123,6 +123,8 @@ enum Timer {
     Seek(u8),
     /// The agent of this level has been silent for too long, if it was not heard since.
     Silence(u8),
+    /// A member of the post at this level that answers nobody has been silent for long enough.
+    Judge(u8),
     /// The next step against the silent agent of this level.
     Doubt(u8),
     /// A split, merge or handover of this post takes too long, or its next try is due.
@@ -375,6 +377,7 @@ impl Dicast {
             Timer::Tick => self.on_tick(now),
             Timer::Seek(target) => self.on_seek_due(now, target),
             Timer::Silence(level) => self.look_at_agent(now, level),
+            Timer::Judge(level) => self.judge_all(now, level),
             Timer::Doubt(level) => self.on_doubt_due(now, level),
             Timer::Change(level) => self.on_change_due(now, level),
             Timer::Handover(level) => self.on_handover_due(now, level),
@@ -446,6 +449,7 @@ impl Machine for Dicast {
             Timer::Tick => "beat and pulse",
             Timer::Seek(_) => "seek a seat",
             Timer::Silence(_) => "look whether an agent is silent",
+            Timer::Judge(_) => "a member has been silent for long enough",
             Timer::Doubt(_) => "doubt a silent agent",
             Timer::Change(_) => "a split, merge or handover",
             Timer::Handover(_) => "repeat an office",

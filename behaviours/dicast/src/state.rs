@@ -105,6 +105,8 @@ pub(crate) struct Child {
     /// Of its last beat.
     pub(crate) seq: u32,
     pub(crate) trial: Option<Trial>,
+    /// How often it was found alive since its last beat.
+    pub(crate) acquitted: u8,
     /// Whether its cluster got its name or epoch from us.
     pub(crate) native: bool,
     /// What its cluster was before we granted what it is.
@@ -125,6 +127,7 @@ impl Child {
             heard: now,
             seq: 0,
             trial: None,
+            acquitted: 0,
             native: false,
             before: None,
             words: Words::new(now),

@@ -12,10 +12,14 @@ use crate::{
     aggregate::{
         Down, Grants, KeyId, KeySpec, Occupant, Origin, Record, Reporter, Slots, Term, Vacated,
     },
-    cluster::{ClusterRef, Roster, Seat, View},
+    cluster::{ClusterRef, Roster, SEATS_MAX, Seat, View, nodes_max},
     keys::Keys,
     machine::PLAN_FIRST,
 };
+
+mod inbox;
+
+pub(crate) use self::inbox::Inbox;
 
 /// Words whose time is remembered. Overflow: the oldest is forgotten.
 const WORDS_MAX: usize = 6;
@@ -31,9 +35,6 @@ const DRIFT: u32 = 1_000;
 /// missed there, and all above know.
 pub(crate) const DOUBLE_JOINED: Duration = Duration::from_secs(15);
 
-/// The same for one half of a cluster that split: until the other half has told that it is one.
-pub(crate) const DOUBLE_SPLIT: Duration = Duration::from_secs(5);
-
 /// How long ago a member may have died whom a new agent finds in the roster: as long as the old one
 /// may have waited, and its silence before it was replaced.
 const UNHEARD: Duration = Duration::from_secs(15);
@@ -41,9 +42,6 @@ const UNHEARD: Duration = Duration::from_secs(15);
 /// How long a cluster that went into its sibling is still counted: until the sibling has told of
 /// those who came.
 const GHOST_FOR: Duration = Duration::from_secs(10);
-
-/// Records that came down, at most: one of each level for each key. Overflow: it is not taken.
-const INBOX_MAX: usize = 64 * 7;
 
 /// The last word heard from the other end, and how long ago: with it the other end bounds how long
 /// what it hears was under way, by its own clock alone.
@@ -134,7 +132,7 @@ impl Uplink {
     /// These keys have other specs: what is known of them means nothing any more.
     pub(crate) fn change_keys(&mut self, keys: &[KeyId]) {
         self.reporter.on_asked();
-        self.inbox.records.retain(|(key, _), _| !keys.contains(key));
+        self.inbox.forget(keys);
     }
 
     /// Begins a new term if the cluster or its agent is another.
@@ -148,6 +146,11 @@ impl Uplink {
         self.heard = None;
         self.unheard = None;
         self.inbox.pushed = 0;
+    }
+
+    /// What we speak for has another name: the next report begins a new term.
+    pub(crate) fn renew(&mut self) {
+        self.with = None;
     }
 
     pub(crate) fn echo(&self, now: Time) -> Echo {
@@ -168,91 +171,6 @@ impl Uplink {
             self.unheard = None;
         }
         self.words.transit(now, echo)
-    }
-}
-
-/// What came down, and how far it is complete.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Inbox {
-    /// All pushes up to this one are known.
-    pub(crate) pushed: u32,
-    records: BTreeMap<(KeyId, Origin), Held>,
-}
-
-/// A record that came down.
-#[derive(Clone, Debug)]
-pub(crate) struct Held {
-    pub(crate) down: Down,
-    /// When its age was that which it names.
-    pub(crate) at: Time,
-}
-
-impl Inbox {
-    /// Takes pushed records. `base`: what they build upon; 0 replaces all. Returns false if
-    /// something between is not known.
-    pub(crate) fn take(
-        &mut self,
-        now: Time,
-        (base, number): (u32, u32),
-        records: Vec<Down>,
-        transit: Duration,
-    ) -> bool {
-        if base > self.pushed {
-            return false;
-        }
-        if number <= self.pushed {
-            return true;
-        }
-        if base == 0 {
-            self.records.clear();
-        }
-        self.pushed = number;
-        for mut down in records {
-            let at = (down.key(), down.origin());
-            if self.records.len() < INBOX_MAX || self.records.contains_key(&at) {
-                down.freshen(down.age().saturating_add(transit));
-                self.records.insert(at, Held { down, at: now });
-            }
-        }
-        true
-    }
-
-    /// All that was pushed up to `pushed` still stands, for values not older than `age`.
-    pub(crate) fn vouch(&mut self, now: Time, pushed: u32, age: Duration) {
-        if pushed != self.pushed {
-            return;
-        }
-        for held in self.records.values_mut() {
-            if age < held.age(now) {
-                held.down.freshen(age);
-                held.at = now;
-            }
-        }
-    }
-
-    /// The record of the cluster at `level`, or of the whole tree.
-    pub(crate) fn get(&self, key: KeyId, level: Option<u8>) -> Option<&Held> {
-        let of_key = self.records.iter().filter(|((of, _), _)| *of == key);
-        let is_it = |origin: Origin| match level {
-            Some(level) => origin.level == level,
-            None => origin.is_root(),
-        };
-        let mut found = of_key.filter(|((_, origin), _)| is_it(*origin));
-        found.next().map(|(_, held)| held)
-    }
-
-    pub(crate) fn held(&self, whose: (KeyId, Origin)) -> Option<&Held> {
-        self.records.get(&whose)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&(KeyId, Origin), &Held)> {
-        self.records.iter()
-    }
-}
-
-impl Held {
-    pub(crate) fn age(&self, now: Time) -> Duration {
-        self.down.age().saturating_add(now.since(self.at))
     }
 }
 
@@ -285,8 +203,12 @@ pub(crate) struct Track {
     of: ClusterRef,
     epoch: u32,
     seated: BTreeMap<u8, Seated>,
-    doubles: BTreeMap<u8, Time>,
+    doubles: BTreeMap<u8, (Time, u64)>,
+    /// Nodes that the last agent suspected to be counted twice, and until when.
+    inherited: (u64, Time),
     ghosts: BTreeMap<u8, Time>,
+    /// Seats whose cluster took in a sibling, or gave nodes to one.
+    changing: Vec<Changing>,
     /// Number of the last record that was pushed.
     pub(crate) pushed: u32,
     table: BTreeMap<(KeyId, Origin), Told>,
@@ -294,6 +216,16 @@ pub(crate) struct Track {
     anew: u32,
     /// When widths are planned next.
     pub(crate) plan_at: Time,
+}
+
+/// Until this agent speaks for the cluster at `slot` under this epoch, nodes of the sibling are
+/// counted there.
+#[derive(Clone, Copy, Debug)]
+struct Changing {
+    slot: u8,
+    epoch: u32,
+    agent: NodeId,
+    sibling: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,13 +258,15 @@ impl Track {
     /// For a post that is taken now.
     pub(crate) fn new(now: Time, view: &View, keys: &Keys) -> Self {
         let mut track = Self {
-            slots: Slots::new(),
+            slots: Slots::within(u64::from(nodes_max(view.level))),
             grants: Grants::default(),
             of: view.cluster,
             epoch: 1,
             seated: BTreeMap::new(),
             doubles: BTreeMap::new(),
+            inherited: (0, now),
             ghosts: BTreeMap::new(),
+            changing: Vec::new(),
             pushed: 0,
             table: BTreeMap::new(),
             anew: 0,
@@ -343,6 +277,12 @@ impl Track {
         }
         track.sync(now, view);
         track
+    }
+
+    /// Whoever sits there begins anew: what it said before does not count.
+    pub(crate) fn restart(&mut self, now: Time, slot: u8, view: &View) {
+        self.seated.remove(&slot);
+        self.sync(now, view);
     }
 
     /// The term of a report from whoever sits in `seat`.
@@ -397,15 +337,25 @@ impl Track {
             self.slots
                 .occupy(slot, now, first_8(seat.id()), occupant, since);
             self.slots.presume_age(slot, now, UNHEARD);
+            if let Some((_, nodes)) = self.doubles.get(&slot) {
+                self.slots.suspect_double(slot, *nodes);
+            }
             self.grants.on_new_term(slot);
         }
+    }
+
+    /// The last agent said that it missed so many nodes, and that so many may be counted twice.
+    pub(crate) fn inherit(&mut self, now: Time, missing: u64, double: u64) {
+        self.slots.miss(now, missing);
+        self.inherited = (double, now + DOUBLE_JOINED);
     }
 
     /// Whoever has just taken the seat may be counted elsewhere too, for so long.
     pub(crate) fn suspect(&mut self, now: Time, slot: u8, nodes: u32, long: Duration) {
         self.slots.presume_age(slot, now, Duration::ZERO);
-        self.doubles.insert(slot, now + long);
-        self.slots.suspect_double(slot, u64::from(nodes.max(1)));
+        let nodes = u64::from(nodes.max(1));
+        self.doubles.insert(slot, (now + long, nodes));
+        self.slots.suspect_double(slot, nodes);
     }
 
     /// The seat's nodes may be alive, and are counted nowhere. To be called before it is freed.
@@ -415,30 +365,76 @@ impl Track {
         }
     }
 
-    /// The seat's nodes will be counted in a sibling. To be called before it is freed.
+    /// The seat's nodes will be counted in a sibling, once that reports; until then here. To be called
+    /// before the seat is freed.
     pub(crate) fn haunt(&mut self, now: Time, slot: u8) {
         if self.seated.contains_key(&slot) {
-            // A suspicion of before must not end while the ghost is counted.
+            // They are counted here alone.
             self.doubles.remove(&slot);
+            self.slots.suspect_double(slot, 0);
             self.ghosts.insert(slot, now + GHOST_FOR);
-            self.slots.suspect_double(slot, u64::MAX);
+        }
+    }
+
+    /// What sits at `slot` has just got its name, and with it nodes of `sibling`, or gave it some: with
+    /// its first report under that name these are counted once, and where they belong.
+    pub(crate) fn until_reported(&mut self, slot: u8, view: &View, sibling: u8) {
+        let Some(seat) = view.roster.get(slot) else {
+            return;
+        };
+        if let Some(child) = seat.child.filter(|_| self.changing.len() < SEATS_MAX) {
+            self.changing.push(Changing {
+                slot,
+                epoch: child.epoch,
+                agent: seat.id(),
+                sibling,
+            });
+        }
+    }
+
+    /// `agent`, who sits at `slot`, has told everything under this term.
+    pub(crate) fn on_reported(&mut self, now: Time, slot: u8, agent: NodeId, term: Term) {
+        let told = |it: &mut Changing| it.slot == slot && term.incarnation >= u64::from(it.epoch);
+        let told: Vec<Changing> = self.changing.extract_if(.., told).collect();
+        for Changing {
+            agent: meant,
+            sibling,
+            ..
+        } in told
+        {
+            let ghost = self.ghosts.contains_key(&sibling);
+            match (meant == agent, ghost) {
+                (true, true) => {
+                    self.ghosts.remove(&sibling);
+                    self.vacate(now, sibling, Vacated::Left);
+                }
+                (true, false) => {
+                    self.doubles.remove(&sibling);
+                    self.slots.suspect_double(sibling, 0);
+                }
+                // A successor may know of the change or not: time decides.
+                (false, true) => self.slots.suspect_double(sibling, u64::MAX),
+                (false, false) => {}
+            }
         }
     }
 
     fn vacate(&mut self, now: Time, slot: u8, how: Vacated) {
         self.doubles.remove(&slot);
+        self.changing
+            .retain(|it| it.slot != slot && it.sibling != slot);
         self.slots.vacate(slot, now, how);
         self.grants.on_new_term(slot);
     }
 
     /// Forgets suspicions of double counts that are old enough.
     pub(crate) fn sweep(&mut self, now: Time) {
-        let over: Vec<u8> = due(&mut self.doubles, now);
-        for slot in over {
+        for slot in due(&mut self.doubles, |(until, _)| *until <= now) {
             self.slots.suspect_double(slot, 0);
         }
-        for slot in due(&mut self.ghosts, now) {
-            self.vacate(now, slot, Vacated::Left);
+        for slot in due(&mut self.ghosts, |until| *until <= now) {
+            // Whoever was to take them in has not said that it did.
+            self.vacate(now, slot, Vacated::Lost);
         }
     }
 
@@ -452,7 +448,12 @@ impl Track {
     /// The cluster's record of a key.
     pub(crate) fn record(&self, now: Time, key: KeyId, spec: &KeySpec) -> Option<Record> {
         let widths = self.grants.all_assumed(key);
-        self.slots.record(key, now, spec, widths)
+        let mut record = self.slots.record(key, now, spec, widths)?;
+        let (double, until) = self.inherited;
+        if now < until {
+            record.double = record.double.saturating_add(double).min(record.count);
+        }
+        Some(record)
     }
 
     /// What members were told last of a key, and when.
@@ -518,13 +519,14 @@ fn seats_of(roster: &Roster) -> BTreeMap<u8, Seated> {
         .collect()
 }
 
-fn due(times: &mut BTreeMap<u8, Time>, now: Time) -> Vec<u8> {
+/// Takes out those that are over.
+fn due<T>(times: &mut BTreeMap<u8, T>, is_over: impl Fn(&T) -> bool) -> Vec<u8> {
     let over: Vec<u8> = times
         .iter()
-        .filter(|(_, at)| **at <= now)
+        .filter(|(_, it)| is_over(it))
         .map(|(slot, _)| *slot)
         .collect();
-    times.retain(|_, at| *at > now);
+    times.retain(|_, it| !is_over(it));
     over
 }
 

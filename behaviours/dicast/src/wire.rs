@@ -4,6 +4,7 @@
 //! sender by cluster tag and seat, cold ones carry contacts and rosters. Numbers are clamped and
 //! lists bounded while they are unpacked: *check at the edge, trust inside*.
 
+mod check;
 mod values;
 
 use std::time::Duration;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     aggregate::Report,
-    cluster::{ClusterRef, DEPUTIES, LEVELS_MAX, Path, Seat, View},
+    cluster::{ClusterRef, DEPUTIES, Path, Seat, View},
     track::Echo,
 };
 
@@ -327,13 +328,16 @@ pub struct Hello {
     pub size: u32,
     /// Who to ask there.
     pub posts: Few<Contact, { DEPUTIES + 1 }>,
+    /// Whether it was passed on by one who heard it. It is not passed on again.
+    pub relayed: bool,
 }
 
 packed!(Hello {
     root,
     height,
     size,
-    posts
+    posts,
+    relayed
 });
 
 /// One seat changed.
@@ -496,45 +500,7 @@ impl Wire for Message {
     };
 
     fn check(&mut self) -> Result<(), Malformed> {
-        let levels = match self {
-            Self::Join(join) => [join.target, join.at.max(1)],
-            Self::Places(places) => [places.level; 2],
-            Self::Welcome(welcome) => [welcome.view.level; 2],
-            Self::Grant(grant) => [grant.up.view.level; 2],
-            Self::Office(office) => [office.view.level; 2],
-            Self::Merge(merge) => [merge.view.level; 2],
-            Self::Hello(hello) => [hello.height; 2],
-            Self::Busy((level, _)) => [*level; 2],
-            Self::Beat(_)
-            | Self::Pulse(_)
-            | Self::Check(_)
-            | Self::Alive(_)
-            | Self::Accuse(_)
-            | Self::Verdict(_)
-            | Self::Ask(_)
-            | Self::Stranger(_)
-            | Self::Leave(_)
-            | Self::Moved(_)
-            | Self::Claim(_)
-            | Self::Fenced(_)
-            | Self::Takeover(_)
-            | Self::Twin(_)
-            | Self::Twinned(_)
-            | Self::Poles(_)
-            | Self::Sides(_)
-            | Self::Merged(_)
-            | Self::Crown(_)
-            | Self::Push(_)
-            | Self::Got(_)
-            | Self::Widths(_)
-            | Self::Full(_)
-            | Self::Specs(_) => return Ok(()),
-        };
-        if levels.iter().all(|level| (1..=LEVELS_MAX).contains(level)) {
-            Ok(())
-        } else {
-            Err(Malformed::Invalid("no cluster has such a level"))
-        }
+        check::lawful(self)
     }
 }
 

@@ -115,6 +115,11 @@ impl Down {
         self.missing.value()
     }
 
+    /// Nodes that may be in it twice, at most.
+    pub fn double(&self) -> u64 {
+        self.double.value()
+    }
+
     /// The number in it; none for a list or sketch.
     pub fn number(&self) -> Option<f64> {
         match self.body {

@@ -27,6 +27,9 @@ use crate::cluster::SEATS_MAX;
 mod column;
 mod verdict;
 
+/// A slot may miss so many times the nodes that it can have: it remembers for ten minutes.
+const MISSING_SHARE: u64 = 64;
+
 /// Under which a sender's reports are numbered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Term {
@@ -58,6 +61,8 @@ pub enum Vacated {
 #[derive(Clone, Debug)]
 pub struct Slots {
     places: [Option<Place>; SEATS_MAX],
+    /// As many nodes as one slot can stand for.
+    nodes_max: u64,
     columns: BTreeMap<KeyId, Column>,
 }
 
@@ -92,7 +97,16 @@ impl Slots {
     pub fn new() -> Self {
         Self {
             places: [None; SEATS_MAX],
+            nodes_max: NODES_MAX,
             columns: BTreeMap::from([(KeyId::MEMBERS, Column::default())]),
+        }
+    }
+
+    /// The same, of slots that can stand for so many nodes each: who says more is not believed.
+    pub fn within(nodes_max: u64) -> Self {
+        Self {
+            nodes_max,
+            ..Self::new()
         }
     }
 
@@ -356,6 +370,7 @@ impl Slots {
         spec_of: impl Fn(KeyId) -> Option<&'s KeySpec>,
         changed: &mut Vec<KeyId>,
     ) -> bool {
+        let nodes_max = self.nodes_max;
         let newest_first = (0_u32..).zip(&report.sets.0);
         let numbered = newest_first.map(|(back, set)| (report.seq.saturating_sub(back), set));
         for (seq, set) in numbered.collect::<Vec<_>>().into_iter().rev() {
@@ -371,7 +386,8 @@ impl Slots {
                 if key == KeyId::MEMBERS && place.leaf {
                     continue;
                 }
-                let Some(record) = change.record(place.node, spec) else {
+                let record = change.record(place.node, spec);
+                let Some(record) = record.filter(|record| place.may_say(record, nodes_max)) else {
                     return false;
                 };
                 if column.take(slot, seq, record, spec) {
@@ -406,6 +422,15 @@ impl Slots {
 }
 
 impl Place {
+    /// Whether it can be true. A leaf is one node, of which it knows all.
+    const fn may_say(&self, record: &Record, nodes_max: u64) -> bool {
+        if self.leaf {
+            record.count <= 1 && record.missing == 0 && record.double == 0
+        } else {
+            record.count <= nodes_max && record.missing <= nodes_max.saturating_mul(MISSING_SHARE)
+        }
+    }
+
     fn age_us(&self, now: Time) -> u64 {
         let since = now.as_micros().saturating_sub(self.at.as_micros());
         self.age_us.saturating_add(since)

@@ -7,7 +7,7 @@ use opus_core::{Contact, NodeId, Time, pack::Few};
 use super::{Dicast, seek::children};
 use crate::{
     Event, Message,
-    cluster::{Ancestor, Place, SEATS_MAX, Seat, View},
+    cluster::{Ancestor, Place, SEATS_MAX, Seat, View, nodes_max},
     state::{Child, Phase},
     track::DOUBLE_JOINED,
     wire::{Join, Moved, Places, Welcome},
@@ -56,8 +56,9 @@ impl Dicast {
         post.or_else(|| self.membership(level).map(|m| &m.view))
     }
 
-    fn admit(&mut self, now: Time, level: u8, seat: Seat) {
+    fn admit(&mut self, now: Time, level: u8, mut seat: Seat) {
         let to = seat.id();
+        seat.size = seat.size.clamp(1, nodes_max(level));
         let Some(post) = self.posts.get(&level) else {
             return;
         };
@@ -77,6 +78,9 @@ impl Dicast {
                     return;
                 }
                 self.reseat(now, level, slot, seat);
+                if let Some(post) = self.posts.get_mut(&level) {
+                    post.track.restart(now, slot, &post.view);
+                }
                 slot
             }
             None => match self.add_seat(now, level, seat, DOUBLE_JOINED) {
@@ -203,8 +207,15 @@ impl Dicast {
         let Some(level) = self.post_of_tag(tag) else {
             return;
         };
-        let seat = self.posts[&level].view.roster.get(slot);
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let seat = post.view.roster.get(slot);
         if seat.is_some_and(|seat| seat.id() == from) {
+            if level > 1 {
+                // It may have gone to another root, of which we do not know.
+                post.track.lose(now, slot);
+            }
             self.remove_seat(now, level, slot);
         }
     }

@@ -54,9 +54,10 @@ impl Dicast {
         let Some(check) = self.checks.get_mut(&nonce) else {
             return;
         };
-        // A stranger has to be dialled first, which takes three round trips.
-        let dialled = self.links.is_connected(check.of.id);
-        let tries = if dialled { TRIES } else { 2 * TRIES };
+        // A stranger has to be dialled first, which takes three round trips; and who is silent for
+        // other reasons shall not be put out for being far.
+        let near = matches!(check.why, Why::Agent(_)) && self.links.is_connected(check.of.id);
+        let tries = if near { TRIES } else { 2 * TRIES };
         if check.tries >= tries {
             if let Some(check) = self.checks.remove(&nonce) {
                 self.on_silent(now, &check.why);
@@ -144,11 +145,23 @@ impl Dicast {
         })
     }
 
+    /// Whether `peer` sits in a cluster of ours, or is its agent.
+    fn is_acquainted(&self, peer: NodeId) -> bool {
+        let levels = self.membership_levels().into_iter();
+        let mut seats = levels.filter_map(|level| self.membership(level));
+        let mut posts = self.posts.values();
+        seats.any(|it| it.knows(peer)) || posts.any(|it| it.view.roster.find(peer).is_some())
+    }
+
     pub(super) fn on_accuse(&mut self, now: Time, from: NodeId, accuse: Accuse) {
         let why = Why::Observe {
             asker: from,
             nonce: accuse.nonce,
         };
+        if !self.is_acquainted(from) {
+            // Strangers shall not make us dial whom they like.
+            return;
+        }
         let ours = accuse.about.id == self.id();
         if ours || self.is_found_silent(accuse.about.id) {
             let verdict = Verdict {

@@ -123,8 +123,8 @@ impl Dicast {
         }
         // Some may be dead too: the first that answers counts.
         let (asked, _) = others.partial_shuffle(&mut self.rng, WITNESSES);
-        for whom in asked.to_vec() {
-            self.question(now, &whom, agent.clone(), Question::Agent(level));
+        for whom in asked {
+            self.question(now, whom, agent.clone(), Question::Agent(level));
         }
     }
 
@@ -156,7 +156,7 @@ impl Dicast {
         if grant.up.view.agent.id != from {
             return;
         }
-        if self.on_yield_granted(now, &grant) {
+        if self.on_yield_granted(now, from, &grant) {
             return;
         }
         let Some(level) = self.level_of(grant.old.id) else {

@@ -12,7 +12,7 @@ use crate::{
     Message,
     cluster::{ClusterRef, SEATS_MAX, Seat},
     state::{Doubt, Membership, Phase},
-    track::DOUBLE_SPLIT,
+    track::DOUBLE_JOINED,
     wire::{Claim, Fenced, Grant, Twin, Twinned},
 };
 
@@ -42,7 +42,7 @@ impl Dicast {
         let unheard = child.is_none_or(|child| child.seq == 0);
         let patience = if unheard {
             // All beat at once when they hear of a new parent.
-            self.config.heartbeat
+            self.config.heartbeat / 2
         } else {
             self.config.heartbeat * self.config.missed_max
         };
@@ -167,17 +167,19 @@ impl Dicast {
         self.promote(now, level, slot, seat);
         let added_at = twin
             .add
-            .and_then(|seat| self.add_seat(now, level, seat, DOUBLE_SPLIT));
-        let post = self.posts.get_mut(&level);
-        let child = post.and_then(|post| post.children.get_mut(&added_at?));
-        if let Some(child) = child {
-            child.native = true;
+            .and_then(|seat| self.add_seat(now, level, seat, DOUBLE_JOINED));
+        if let (Some(post), Some(at)) = (self.posts.get_mut(&level), added_at) {
+            if let Some(child) = post.children.get_mut(&at) {
+                child.native = true;
+            }
+            post.track.until_reported(slot, &post.view, at);
         }
         if let Some(absorbed) = twin.absorb {
             let at = self.posts[&level].view.roster.find_child(absorbed);
             if let Some(at) = at {
                 if let Some(post) = self.posts.get_mut(&level) {
                     post.track.haunt(now, at);
+                    post.track.until_reported(slot, &post.view, at);
                 }
                 self.remove_seat(now, level, at);
             }

@@ -1,19 +1,25 @@
 //! Trees that find each other become one: the smaller yields.
 
 use opus_core::{Contact, NodeId, Time, pack::Few};
-use rand::RngExt;
+use rand::{RngExt, seq::SliceRandom};
 
 use super::{Dicast, Scope, Timer};
 use crate::{
     Event, Message,
     aggregate::KeyId,
-    cluster::{Ancestor, DEPUTIES},
+    cluster::{Ancestor, DEPUTIES, nodes_max},
     state::{Phase, Seek},
     wire::Hello,
 };
 
 /// An agent that is not the root looks for other trees once in so many times.
 const OTHERS_SELDOM: u32 = 6;
+
+/// Between which shares of the pause the real one is drawn.
+const PAUSES: (f64, f64) = (0.75, 1.25);
+
+/// Contacts that are greeted at once by who has lost a part of the tree: most may be dead.
+const GREETED: usize = 3;
 
 impl Dicast {
     /// The post at `level` has no parent any more: another one is sought.
@@ -59,6 +65,7 @@ impl Dicast {
             height: root.level,
             size,
             posts: Few(posts.take(DEPUTIES + 1).collect()),
+            relayed: false,
         }
     }
 
@@ -68,34 +75,33 @@ impl Dicast {
         let Some((&level, post)) = self.posts.last_key_value() else {
             return;
         };
-        if now < self.hello_at {
+        let root = self.is_root(level);
+        let many = self.has_lost_many(now);
+        // Whoever has just become a root greets at once.
+        let soon = now + self.config.hello.mul_f64(PAUSES.1);
+        if now < self.hello_at && !(root && self.hello_at > soon) {
             return;
         }
-        let root = self.is_root(level);
-        let pause = if root || self.has_lost_many(now) {
-            1
-        } else {
-            OTHERS_SELDOM
-        };
+        let pause = if root || many { 1 } else { OTHERS_SELDOM };
         let roster = &post.view.roster;
         let known = self.seeds.iter().chain(&self.far);
         let seeds = known.filter(|seed| roster.find(seed.id).is_none());
-        let seeds: Vec<Contact> = seeds.cloned().collect();
+        let mut seeds: Vec<Contact> = seeds.cloned().collect();
         // Not all at once after a cut.
         let wait = self.config.hello * pause;
-        self.hello_at = now + wait.mul_f64(self.rng.random_range(0.75..1.25));
+        self.hello_at = now + wait.mul_f64(self.rng.random_range(PAUSES.0..PAUSES.1));
         if root {
             self.tell(Event::WantSeeds);
         }
-        if seeds.is_empty() {
-            return;
-        }
-        let to = seeds[self.rng.random_range(0..seeds.len())].clone();
-        if root {
-            self.greet_one(now, level, &to);
-        } else if let Some(root) = self.root() {
-            let hint = Self::hello(&root, 0);
-            self.send_to(now, &to, Message::Hello(hint));
+        let count = if many { GREETED } else { 1 };
+        let (chosen, _) = seeds.partial_shuffle(&mut self.rng, count);
+        for to in chosen {
+            if root {
+                self.greet_one(now, level, to);
+            } else if let Some(root) = self.root() {
+                let hint = Self::hello(&root, 0);
+                self.send_to(now, to, Message::Hello(hint));
+            }
         }
     }
 
@@ -120,8 +126,12 @@ impl Dicast {
             let hint = Self::hello(&root, 0);
             if hello.size > 0 {
                 self.send(now, from, Message::Hello(hint));
-            } else {
-                self.send_to(now, &root.agent, Message::Hello(hello));
+            } else if !hello.relayed && root.agent.id != self.id() {
+                let relayed = Hello {
+                    relayed: true,
+                    ..hello
+                };
+                self.send_to(now, &root.agent, Message::Hello(relayed));
             }
             return;
         };
@@ -130,7 +140,8 @@ impl Dicast {
         };
         let size = self.posts[&level].view.roster.size().max(1);
         let ours = (level, size, root.cluster.id);
-        let theirs = (hello.height, hello.size, hello.root.id);
+        let most = nodes_max(hello.height.saturating_add(1));
+        let theirs = (hello.height, hello.size.min(most), hello.root.id);
         if hello.size == 0 || ours > theirs {
             if their.id != self.id() {
                 self.greet_one(now, level, &their);

@@ -31,15 +31,18 @@ impl Dicast {
         }
         let seats = post.view.roster.len();
         let siblings = post.up.as_ref().map_or(0, |up| up.view.roster.len());
-        if seats >= self.config.size_split() {
+        if self.leaving_since.is_some() {
+            self.begin_yield(now, level);
+        } else if seats >= self.config.size_split() {
             self.begin_split(now, level);
         } else if self.is_root(level) && level > 1 && seats <= 1 {
             self.crown(now, level);
         } else if seats < self.config.size_min && siblings > 1 {
-            if self.rng.random_bool(MERGE_CHANCE) {
+            // Among members that may be dead the size means nothing yet.
+            if self.is_settled(now, level) && self.rng.random_bool(MERGE_CHANCE) {
                 self.begin_merge(now, level);
             }
-        } else if self.has_higher_post(now, level) || self.leaving_since.is_some() {
+        } else if self.has_higher_post(now, level) {
             self.begin_yield(now, level);
         }
     }

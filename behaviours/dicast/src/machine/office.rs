@@ -7,7 +7,7 @@ use crate::{
     Event, Message,
     aggregate::KeyId,
     cluster::{ClusterRef, View},
-    state::{Handover, Membership, Phase, Request},
+    state::{Handover, Membership, Phase, Post, Request},
     wire::{Fenced, Grant, Office, Takeover},
 };
 
@@ -45,12 +45,14 @@ impl Dicast {
     }
 
     /// The parent agrees that our successor takes over. False if that is not what was granted.
-    pub(super) fn on_yield_granted(&mut self, now: Time, grant: &Grant) -> bool {
+    pub(super) fn on_yield_granted(&mut self, now: Time, from: NodeId, grant: &Grant) -> bool {
         let asked = self.posts.iter().find_map(|(&level, post)| {
             let Phase::Asking(Request::Yield { to }) = &post.phase else {
                 return None;
             };
-            (post.view.cluster == grant.old).then(|| (level, to.contact.clone()))
+            let above = post.up.as_ref().is_some_and(|up| up.knows(from));
+            let fits = post.view.cluster == grant.old && grant.up.view.level == level + 1;
+            (above && fits).then(|| (level, to.contact.clone()))
         });
         let Some((level, to)) = asked else {
             return false;
@@ -122,6 +124,10 @@ impl Dicast {
             }
             let me = self.id();
             let up = office.up.map(|up| Membership::new(now, up, me));
+            let above = up.as_ref().map(|up| up.view.level);
+            if above.is_some_and(|above| above != level + 1) {
+                return;
+            }
             self.take_over(now, office.old, office.view, up);
         }
         let confirmed = Fenced {
@@ -141,10 +147,10 @@ impl Dicast {
         up: Option<Membership>,
     ) {
         let level = view.level;
-        let missing = self.missing_in(&view);
+        let (missing, double) = self.uncertain_in(&view);
         self.take_post(now, view, up);
         if let Some(post) = self.posts.get_mut(&level) {
-            post.track.slots.miss(now, missing);
+            post.track.inherit(now, missing, double);
         }
         self.tell_takeover(now, level, old);
         if self.posts[&level].up.is_some() {
@@ -152,15 +158,16 @@ impl Dicast {
         }
     }
 
-    /// How many nodes the last agent of a cluster said that it missed. Of a half that splits off, none:
-    /// the other half goes on missing them.
-    fn missing_in(&self, view: &View) -> u64 {
+    /// How many nodes the last agent of a cluster said that it missed, and may count twice. Of a half
+    /// that splits off, none: the other half goes on with them.
+    fn uncertain_in(&self, view: &View) -> (u64, u64) {
         let Some(membership) = self.membership(view.level) else {
-            return 0;
+            return (0, 0);
         };
         let half = view.roster.len() < membership.view.roster.len();
         let told = membership.link.inbox.get(KeyId::MEMBERS, Some(view.level));
-        told.filter(|_| !half).map_or(0, |held| held.down.missing())
+        let told = told.filter(|_| !half).map(|held| &held.down);
+        told.map_or((0, 0), |down| (down.missing(), down.double()))
     }
 
     /// Tells all members of our post at `level`, ourselves among them, what the cluster that they
@@ -240,6 +247,7 @@ impl Dicast {
             Timer::Doubt(level + 1),
             Timer::Report(level + 1),
             Timer::Push(level),
+            Timer::Judge(level),
         ] {
             self.timers.clear(timer);
         }
@@ -271,8 +279,10 @@ impl Dicast {
     pub(super) fn on_leave_command(&mut self, now: Time) {
         if self.running && self.leaving_since.is_none() {
             self.leaving_since = Some(now);
-            let levels: Vec<u8> = self.posts.keys().copied().collect();
-            for level in levels {
+            // One that is about something else follows once that is done.
+            let acting = |(_, post): &(&u8, &Post)| matches!(post.phase, Phase::Acting);
+            let levels = self.posts.iter().filter(acting).map(|(level, _)| *level);
+            for level in levels.collect::<Vec<_>>() {
                 self.begin_yield(now, level);
             }
         }

@@ -5,16 +5,19 @@ use std::time::Duration;
 use opus_core::{NodeId, Time, pack::Few};
 use rand::RngExt;
 
-use super::Dicast;
+use super::{Dicast, Timer};
 use crate::{
     Message,
-    cluster::{DEPUTIES, Path, View, path_digest},
+    cluster::{DEPUTIES, Path, View, nodes_max, path_digest},
     decide,
     state::{Child, Membership, Phase, Post, Question, Trial, Why},
     track::Track,
     wire::{Beat, Fenced, Pulse},
 };
 use std::collections::BTreeMap;
+
+/// How often a member may be found alive without a beat of its own in between.
+const ACQUITTED_MAX: u8 = 3;
 
 impl Post {
     /// The clusters above this one's members.
@@ -98,7 +101,10 @@ impl Dicast {
             }
             return;
         };
-        seat.size = beat.size;
+        if beat.child.is_some() != (level > 1) {
+            return;
+        }
+        seat.size = beat.size.clamp(1, nodes_max(level));
         let speaks = seat.child == beat.child;
         let fit_changed = std::mem::replace(&mut seat.fit, beat.fit) != beat.fit;
         let child = post
@@ -108,6 +114,7 @@ impl Dicast {
         child.heard = now;
         child.seq = beat.seq;
         child.trial = None;
+        child.acquitted = 0;
         if let Some(rtt) = child.words.round_trip(now, beat.echo) {
             child.rtt = rtt;
         }
@@ -285,31 +292,61 @@ impl Dicast {
         self.question(now, &whom, about, Question::Member(level, slot));
     }
 
-    /// The member answers, to us or to another.
+    /// The member answers, to us or to another. One that lives and does not beat sits elsewhere.
     pub(super) fn acquit(&mut self, now: Time, level: u8, slot: u8) {
         let post = self.posts.get_mut(&level);
-        if let Some(child) = post.and_then(|post| post.children.get_mut(&slot)) {
-            child.trial = None;
-            child.heard = now;
+        let Some(child) = post.and_then(|post| post.children.get_mut(&slot)) else {
+            return;
+        };
+        child.trial = None;
+        child.heard = now;
+        child.acquitted += 1;
+        if child.acquitted >= ACQUITTED_MAX {
+            self.remove_seat(now, level, slot);
         }
     }
 
-    /// Expels a member that neither we nor another member reach.
+    /// Expels a member that neither we nor another member reach, once it has been silent for long
+    /// enough.
     pub(super) fn judge(&mut self, now: Time, level: u8, slot: u8) {
         let silences = (self.config.member_silence, self.config.member_silence_new);
-        let post = self.posts.get(&level);
-        let guilty = post
-            .and_then(|post| post.children.get(&slot))
-            .is_some_and(|child| {
-                let trial = child.trial;
-                let silent = now.since(child.heard) >= child.patience(silences);
-                silent && trial.is_some_and(|trial| trial.unanswered && trial.confirmed)
-            });
-        if guilty {
-            if let Some(post) = self.posts.get_mut(&level) {
-                post.track.lose(now, slot);
-            }
-            self.remove_seat(now, level, slot);
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let Some(child) = post.children.get(&slot) else {
+            return;
+        };
+        let trial = child.trial;
+        if !trial.is_some_and(|trial| trial.unanswered && trial.confirmed) {
+            return;
         }
+        let until = child.heard + child.patience(silences);
+        if now < until {
+            self.timers.set_earliest(Timer::Judge(level), until);
+            return;
+        }
+        post.track.lose(now, slot);
+        self.remove_seat(now, level, slot);
+    }
+
+    /// Judges all that are on trial.
+    pub(super) fn judge_all(&mut self, now: Time, level: u8) {
+        let post = self.posts.get(&level);
+        let children = post.into_iter().flat_map(|post| &post.children);
+        let tried = children.filter(|(_, child)| child.trial.is_some());
+        let tried: Vec<u8> = tried.map(|(slot, _)| *slot).collect();
+        for slot in tried {
+            self.judge(now, level, slot);
+        }
+    }
+
+    /// Whether all members were heard lately: none of them may be dead already.
+    pub(super) fn is_settled(&self, now: Time, level: u8) -> bool {
+        let lately = self.config.heartbeat * self.config.missed_max + self.config.grace;
+        let post = self.posts.get(&level);
+        post.is_some_and(|post| {
+            let mut children = post.children.values();
+            children.all(|child| child.seq > 0 && now.since(child.heard) <= lately)
+        })
     }
 }

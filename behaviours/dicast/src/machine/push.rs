@@ -81,7 +81,7 @@ impl Dicast {
             return false;
         };
         let slot = match &post.up {
-            Some(up) => up.slot + 1,
+            Some(up) => up.slot.saturating_add(1),
             // One that seeks another parent is not the whole.
             None => u8::from(!root),
         };

@@ -75,7 +75,8 @@ impl Dicast {
                 }
             };
             let age = spec.age_max.as_secs_f64();
-            let wait = budget::waits(age, &senders)[usize::from(level - 1)];
+            let waits = budget::waits(age, &senders);
+            let wait = waits.get(usize::from(level - 1)).copied()?;
             Some(Current {
                 key,
                 spec: *spec,
@@ -216,6 +217,7 @@ impl Dicast {
         }
         if outcome.verdict == Verdict::Fresh {
             track.grants.on_confirmed(slot, report.round);
+            track.on_reported(now, slot, from, term);
         }
         let lacks = outcome.verdict == Verdict::Gap
             || outcome.verdict != Verdict::Ignored && track.slots.is_awaited(slot);

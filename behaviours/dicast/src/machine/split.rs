@@ -253,6 +253,9 @@ impl Dicast {
         };
         self.timers.clear(Timer::Change(level));
         let old = std::mem::replace(&mut post.view.cluster, next);
+        if let Some(up) = &mut post.up {
+            up.link.renew();
+        }
         post.phase = Phase::Acting;
         post.calm_until = now + pause;
         let slots = post.view.roster.iter().map(|(slot, _)| slot);

@@ -50,43 +50,94 @@ fn view_of(nodes: u32) -> View {
     }
 }
 
-#[test]
-fn a_cluster_that_was_absorbed_is_a_possible_double_though_it_had_just_joined() {
-    let seconds = Time::from_secs;
-    let mut view = view_of(3);
-    let mut track = Track::new(seconds(0), &view, &Keys::default());
-    let double = |track: &Track, now| {
-        let record = track.record(now, KeyId::MEMBERS, &KeySpec::MEMBERS);
-        record.map(|record| (record.count, record.double))
+/// Reports `count` members from `slot` as a whole.
+fn report(track: &mut Track, view: &View, slot: u8, now: Time, count: u64) {
+    let seat = view.roster.get(slot).unwrap();
+    let term = track.term(seat);
+    let count = Record {
+        count,
+        ..Record::of_one(Summary::Count)
     };
-    for slot in 0..3 {
-        let term = track.term(view.roster.get(slot).unwrap());
-        let count = Record {
-            count: 20,
-            ..Record::of_one(Summary::Count)
-        };
-        let item = Item {
-            key: KeyId::MEMBERS,
-            spec: &KeySpec::MEMBERS,
-            source: Source::Cluster(&count),
-            wait: Duration::ZERO,
-        };
-        let report = Reporter::new(u64::from(slot)).compose(seconds(1), &[item]);
-        let spec_of = |_| Some(&KeySpec::MEMBERS);
-        let none = Duration::ZERO;
-        track
-            .slots
-            .apply(slot, seconds(1), term, &report, none, spec_of);
+    let item = Item {
+        key: KeyId::MEMBERS,
+        spec: &KeySpec::MEMBERS,
+        source: Source::Cluster(&count),
+        wait: Duration::ZERO,
+    };
+    let report = Reporter::new(u64::from(slot)).compose(now, &[item]);
+    let spec_of = |_| Some(&KeySpec::MEMBERS);
+    track
+        .slots
+        .apply(slot, now, term, &report, Duration::ZERO, spec_of);
+    track.on_reported(now, slot, seat.id(), term);
+}
+
+/// Count, possible doubles, missing.
+fn counted(track: &Track, now: Time) -> (u64, u64, u64) {
+    let record = track
+        .record(now, KeyId::MEMBERS, &KeySpec::MEMBERS)
+        .unwrap();
+    (record.count, record.double, record.missing)
+}
+
+/// The seat's cluster under its next epoch.
+fn promote(track: &mut Track, view: &mut View, slot: u8, now: Time) {
+    let seat = view.roster.get_mut(slot).unwrap();
+    seat.child = seat.child.map(ClusterRef::next);
+    track.sync(now, view);
+}
+
+#[test]
+fn an_absorbed_cluster_is_counted_where_it_was_until_the_other_has_told_of_it() {
+    let seconds = Time::from_secs;
+    for answered in [true, false] {
+        let mut view = view_of(3);
+        let mut track = Track::new(seconds(0), &view, &Keys::default());
+        for slot in 0..3 {
+            report(&mut track, &view, slot, seconds(1), 20);
+        }
+        // It had just come: that suspicion must not outlive the seat, nor end another.
+        track.suspect(seconds(1), 2, 20, Duration::from_secs(5));
+        assert_eq!(counted(&track, seconds(1)), (60, 20, 0));
+        promote(&mut track, &mut view, 1, seconds(4));
+        track.haunt(seconds(4), 2);
+        track.until_reported(1, &view, 2);
+        view.roster.remove(2);
+        track.sync(seconds(4), &view);
+        track.sweep(seconds(7));
+        assert_eq!(counted(&track, seconds(7)), (60, 0, 0));
+        if answered {
+            report(&mut track, &view, 1, seconds(8), 40);
+            assert_eq!(counted(&track, seconds(8)), (60, 0, 0));
+        } else {
+            track.sweep(seconds(4) + GHOST_FOR);
+            assert_eq!(counted(&track, seconds(14)), (40, 0, 20));
+        }
     }
-    track.suspect(seconds(1), 2, 20, Duration::from_secs(5));
-    assert_eq!(double(&track, seconds(1)), Some((60, 20)));
-    track.haunt(seconds(4), 2);
-    view.roster.remove(2);
-    track.sync(seconds(4), &view);
-    track.sweep(seconds(7));
-    assert_eq!(double(&track, seconds(7)), Some((60, 20)));
-    track.sweep(seconds(4) + GHOST_FOR);
-    assert_eq!(double(&track, seconds(14)), Some((40, 0)));
+}
+
+#[test]
+fn a_half_that_split_off_is_a_possible_double_until_the_other_has_told_of_it() {
+    let seconds = Time::from_secs;
+    let mut view = view_of(2);
+    let mut track = Track::new(seconds(0), &view, &Keys::default());
+    for slot in 0..2 {
+        report(&mut track, &view, slot, seconds(1), 20);
+    }
+    let half = Seat {
+        child: Some(ClusterRef { id: 77, epoch: 1 }),
+        size: 8,
+        ..view.roster.get(1).unwrap().clone()
+    };
+    promote(&mut track, &mut view, 1, seconds(2));
+    view.roster.put(2, half);
+    track.sync(seconds(2), &view);
+    track.suspect(seconds(2), 2, 8, DOUBLE_JOINED);
+    track.until_reported(1, &view, 2);
+    report(&mut track, &view, 2, seconds(3), 8);
+    assert_eq!(counted(&track, seconds(3)), (48, 8, 0));
+    report(&mut track, &view, 1, seconds(3), 12);
+    assert_eq!(counted(&track, seconds(3)), (40, 0, 0));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use opus_core::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::cluster::{Place, Roster, SEATS_MAX};
+use crate::cluster::{Ancestor, LEVELS_MAX, Place, Roster, SEATS_MAX};
 
 fn seat(index: u32, hint: usize) -> Seat {
     let mut contact = Contact::bare(NodeId([u8::try_from(index).unwrap(); 32]));
@@ -38,16 +38,20 @@ fn welcome(seats: usize, hint: usize) -> Welcome {
     let cluster = ClusterRef { id: 1, epoch: 1 };
     let view = View {
         cluster,
-        level: 1,
+        level: 2,
         agent: seat(0, hint).contact,
         deputies: Few(vec![0, 1, 2]),
         roster,
     };
     let ancestor = view.ancestor();
+    let at = |level| Ancestor {
+        level,
+        ..ancestor.clone()
+    };
     Welcome {
         view,
         slot: 0,
-        path: Few(vec![ancestor; usize::from(LEVELS_MAX)]),
+        path: Few((3..=LEVELS_MAX).map(at).collect()),
     }
 }
 
@@ -93,6 +97,49 @@ fn a_level_that_does_not_exist_is_refused() {
         let bytes = encode(&Message::Welcome(lawful));
         assert!(decode_wire::<Message>(&bytes).is_err(), "level {level}");
     }
+}
+
+#[test]
+fn what_no_honest_machine_says_is_refused() {
+    type Change = fn(&mut Welcome);
+    let changes: [(&str, Change); 4] = [
+        ("a seat that nobody has", |it| it.slot = 9),
+        ("a node above level 1", |it| {
+            it.view.roster.get_mut(1).unwrap().child = None;
+        }),
+        ("a path that begins too high", |it| {
+            it.path.0.remove(0);
+        }),
+        ("a path that goes down", |it| it.path.0.reverse()),
+    ];
+    for (what, change) in changes {
+        let mut lie = welcome(2, 0);
+        change(&mut lie);
+        let bytes = encode(&Message::Welcome(lie.clone()));
+        assert!(decode_wire::<Message>(&bytes).is_err(), "{what}");
+        let office = Office {
+            old: lie.view.cluster,
+            view: View {
+                level: 1,
+                roster: Roster::default(),
+                ..lie.view.clone()
+            },
+            up: Some(lie),
+        };
+        let bytes = encode(&Message::Office(office));
+        assert!(
+            decode_wire::<Message>(&bytes).is_err(),
+            "an office with {what}"
+        );
+    }
+    let takeover = Takeover {
+        old: ClusterRef { id: 1, epoch: 1 },
+        cluster: ClusterRef { id: 1, epoch: 2 },
+        agent: seat(1, 0).contact,
+        slot: u8::MAX,
+    };
+    let bytes = encode(&Message::Takeover(takeover));
+    assert!(decode_wire::<Message>(&bytes).is_err());
 }
 
 #[test]

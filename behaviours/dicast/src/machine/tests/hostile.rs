@@ -320,6 +320,7 @@ impl Liar {
                 height: self.level(),
                 size: self.rng.random_range(0..9),
                 posts: Few(vec![self.contact()]),
+                relayed: self.rng.random(),
             }),
         }
     }
@@ -465,14 +466,34 @@ fn questions_of_others_leave_room_for_ones_own() {
     let mut machine = Dicast::new(Config::default(), me, 1, seed.rng());
     let (id, seeds) = (1, Vec::new());
     machine.handle(Time::ZERO, Input::Command(Command::Start { id, seeds }));
+    let asker = Seat {
+        contact: Contact::bare(NodeId::from_index(1)),
+        incarnation: 1,
+        place: Place(None),
+        fit: true,
+        up_s: 0,
+        child: None,
+        size: 1,
+    };
+    let (from, at) = (asker.id(), 0);
+    let join = Join {
+        target: 1,
+        at,
+        seat: asker,
+    };
+    let message = Message::Join(join);
+    machine.handle(Time::ZERO, Input::Received { from, message });
+    drain(&mut machine);
     for nonce in 0..500_u32 {
         let message = Message::Accuse(Accuse {
             nonce: u64::from(nonce),
             about: Contact::bare(NodeId::from_index(100 + nonce)),
         });
-        let from = NodeId::from_index(1);
+        // Strangers are not listened to.
+        let from = NodeId::from_index(1 + nonce % 2);
         machine.handle(Time::ZERO, Input::Received { from, message });
         drain(&mut machine);
+        assert!(machine.checks.len() <= usize::try_from(nonce / 2 + 1).unwrap());
     }
     let others = machine.checks.len();
     let ones_own = Check {
