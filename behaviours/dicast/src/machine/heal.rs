@@ -44,9 +44,14 @@ impl Dicast {
         }
         self.seek(now, level + 1);
         self.on_path_changed(now, level);
-        // The lost parent may grant this name to another, on the other side of a cut.
-        let leaving = matches!(self.posts[&level].phase, Phase::Leaving);
-        if !leaving {
+        self.rename_without_parent(now, level);
+    }
+
+    /// The post at `level` has no parent any more. The one that it had may grant this name to
+    /// another: on the other side of a cut, or before it hears that it is the parent no more.
+    pub(super) fn rename_without_parent(&mut self, now: Time, level: u8) {
+        let post = self.posts.get(&level);
+        if post.is_some_and(|post| !matches!(post.phase, Phase::Leaving)) {
             let cluster = self.new_name();
             self.rename(now, level, cluster);
         }

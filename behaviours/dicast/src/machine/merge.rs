@@ -87,6 +87,7 @@ impl Dicast {
         }
         self.timers.clear(Timer::Doubt(level + 1));
         self.on_path_changed(now, level);
+        self.rename_without_parent(now, level);
     }
 
     fn begin_merge(&mut self, now: Time, level: u8) {
