@@ -101,6 +101,8 @@ pub struct Dicast {
     stray_at: Time,
     /// A cluster that offered a seat which we did not seek, and when first.
     declined: Option<(u64, Time)>,
+    /// When a greeting was last passed on to the root.
+    hint_at: Time,
     /// The cluster at the top that was told last.
     root_told: Option<ClusterRef>,
 }
@@ -178,6 +180,7 @@ impl Dicast {
             hello_at: Time::ZERO,
             stray_at: Time::ZERO,
             declined: None,
+            hint_at: Time::ZERO,
             root_told: None,
             config,
         }

@@ -131,7 +131,11 @@ impl Dicast {
             let hint = Self::hello(&root, 0);
             if hello.size > 0 {
                 self.send(now, from, Message::Hello(hint));
-            } else if !hello.relayed && root.agent.id != self.id() {
+            } else if !hello.relayed
+                && root.agent.id != self.id()
+                && now.since(self.hint_at) >= self.config.heartbeat
+            {
+                self.hint_at = now;
                 let relayed = Hello {
                     relayed: true,
                     ..hello
