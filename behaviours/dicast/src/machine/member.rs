@@ -43,6 +43,9 @@ impl Dicast {
     /// A newer view of the cluster at `level` from its agent.
     pub(super) fn refresh(&mut self, now: Time, level: u8, welcome: Welcome) {
         self.note_far(&welcome.path);
+        // We may have given the seat up for lost: the agent says that it is ours.
+        self.seeks.remove(&level);
+        self.timers.clear(super::Timer::Seek(level));
         let Some(membership) = self.membership_mut(level) else {
             return;
         };
