@@ -16,7 +16,8 @@ use crate::{
 /// When one who finds no room should ask again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The answer to one who wants a seat at a level that our tree does not have.
+/// The answer to one who wants a seat at a level that our tree does not have, or who shall not wait
+/// until we have a tree.
 pub(super) const NEVER: Duration = Duration::ZERO;
 
 impl Dicast {
@@ -24,8 +25,10 @@ impl Dicast {
         if join.seat.id() != from || (join.target == 1) == join.seat.child.is_some() {
             return;
         }
-        let Some(root) = self.root() else {
-            self.send(now, from, Message::Busy((join.target, RETRY)));
+        let Some(root) = self.root().filter(|_| self.is_in_tree()) else {
+            // Of some who wait for each other the one with the smallest identity waits for none.
+            let retry = if self.id() < from { RETRY } else { NEVER };
+            self.send(now, from, Message::Busy((join.target, retry)));
             return;
         };
         if root.level < join.target {
@@ -48,6 +51,11 @@ impl Dicast {
             Some(_) | None => posts_of(&root),
         };
         self.send(now, from, Message::Places(answer));
+    }
+
+    /// Whether we hold a post, or a seat that we do not take for lost.
+    fn is_in_tree(&self) -> bool {
+        !self.posts.is_empty() || !self.seeks.contains_key(&1)
     }
 
     /// The cluster of this level that we know from within: our post's, or the one we sit in.
