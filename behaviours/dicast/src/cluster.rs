@@ -3,7 +3,7 @@
 //! A cluster of level 1 seats nodes; one of level `l` above seats clusters of level `l - 1`, each
 //! by its agent. A seat keeps its number for life, so that a message names its sender in one byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use opus_core::{
     Contact, Malformed, NodeId,
@@ -209,6 +209,17 @@ impl Roster {
         self.seats.remove(&slot)
     }
 
+    /// Leaves each node its highest seat. A copy has some twice whose changes came late or not; and
+    /// who answers on one seat would never be missed on the other.
+    pub fn free_twice(&mut self) {
+        let mut seen = BTreeSet::new();
+        let again = |(_, seat): &(u8, &Seat)| !seen.insert(seat.id());
+        let twice: Vec<u8> = self.iter().rev().filter(again).map(|it| it.0).collect();
+        for slot in twice {
+            self.seats.remove(&slot);
+        }
+    }
+
     /// Nodes below all seats.
     pub fn size(&self) -> u32 {
         let add = |sum: u32, (_, seat): (u8, &Seat)| sum.saturating_add(seat.size);
@@ -378,6 +389,15 @@ mod tests {
         roster.remove(7);
         assert_eq!(roster.add(seat(99)), Some(7));
         assert_eq!(roster.find(NodeId::from_index(99)), Some(7));
+    }
+
+    #[test]
+    fn who_sits_twice_keeps_the_highest_seat() {
+        let seats = [(0, seat(1)), (1, seat(2)), (4, seat(1)), (5, seat(3))];
+        let mut roster: Roster = seats.into_iter().collect();
+        roster.free_twice();
+        let left: Vec<u8> = roster.iter().map(|(slot, _)| slot).collect();
+        assert_eq!(left, [1, 4, 5]);
     }
 
     #[test]

@@ -34,8 +34,9 @@ impl Post {
 
 impl Dicast {
     /// Holds the post of `view` from this moment on.
-    pub(super) fn take_post(&mut self, now: Time, view: View, up: Option<Membership>) {
+    pub(super) fn take_post(&mut self, now: Time, mut view: View, up: Option<Membership>) {
         let level = view.level;
+        view.roster.free_twice();
         let slots = view.roster.iter().map(|(slot, _)| (slot, Child::new(now)));
         let children: BTreeMap<_, _> = slots.collect();
         let track = Track::new(now, &view, &self.keys);
