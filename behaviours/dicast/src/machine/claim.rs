@@ -148,6 +148,11 @@ impl Dicast {
 
     /// Takes the post without a grant, under a new name.
     fn fork(&mut self, now: Time, level: u8) {
+        // The old agent may go on beyond a cut.
+        let agent = self.membership(level).map(|it| it.view.agent.clone());
+        if let Some(agent) = agent {
+            self.remember(agent);
+        }
         let cluster = self.new_name();
         self.succeed(now, level, cluster, None);
     }

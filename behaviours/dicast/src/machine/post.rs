@@ -327,7 +327,11 @@ impl Dicast {
             return;
         }
         post.track.lose(now, slot);
-        self.remove_seat(now, level, slot);
+        let expelled = self.remove_seat(now, level, slot);
+        if let Some(seat) = expelled.filter(|_| self.is_root(level)) {
+            // It may live beyond a cut, in a tree that only we may find.
+            self.remember(seat.contact);
+        }
     }
 
     /// Judges all that are on trial.

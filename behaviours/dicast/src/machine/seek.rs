@@ -309,6 +309,8 @@ impl Dicast {
         if self.is_seat_for_us(&welcome) && (sought || self.is_adrift(now, level)) {
             self.take_seat(now, welcome);
         } else if !sought {
+            // It leads to a tree, perhaps to another one than ours.
+            self.remember(welcome.view.agent.clone());
             self.decline(now, from, (cluster, welcome.slot));
         }
     }
