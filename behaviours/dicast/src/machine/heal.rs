@@ -77,7 +77,7 @@ impl Dicast {
     /// Agents look for other trees: the root often, the others now and then, since they know
     /// others.
     pub(super) fn greet(&mut self, now: Time) {
-        let Some((&level, post)) = self.posts.last_key_value() else {
+        let Some((&level, _)) = self.posts.last_key_value() else {
             return;
         };
         let root = self.is_root(level);
@@ -87,6 +87,13 @@ impl Dicast {
         if now < self.hello_at && !(root && self.hello_at > soon) {
             return;
         }
+        // A lower one of ours that found no parent in time has one here.
+        let lower = self.posts.range(..level).map(|(&it, _)| it);
+        let alone: Vec<u8> = lower.filter(|&it| self.is_root(it)).collect();
+        for lower in alone {
+            self.seek(now, lower + 1);
+        }
+        let post = &self.posts[&level];
         let pause = if root || many { 1 } else { OTHERS_SELDOM };
         let roster = &post.view.roster;
         let known = self.seeds.iter().chain(&self.far);

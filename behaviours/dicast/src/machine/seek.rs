@@ -37,7 +37,8 @@ impl Dicast {
         self.timers.set(Timer::Seek(target), now);
     }
 
-    /// Fills the list of whom to ask: the clusters above first, then whoever may know a tree.
+    /// Fills the list of whom to ask: our own posts and the clusters above first, then whoever may
+    /// know a tree.
     pub(super) fn refill(&mut self, target: u8) {
         let id = self.id();
         let ancestors = self.leaf.iter().flat_map(|leaf| leaf.path.0.iter());
@@ -49,7 +50,9 @@ impl Dicast {
         let known = self.seeds.iter().chain(&self.far);
         let seeds = known.map(|seed| (seed.clone(), 0));
         let all = posts.chain(seeds).filter(|(contact, _)| contact.id != id);
-        let mut next: Vec<_> = all.collect();
+        let ours = self.posts.range(target..);
+        let ours = ours.map(|(&level, _)| (self.me.contact.clone(), level));
+        let mut next: Vec<_> = ours.chain(all).collect();
         next.reverse();
         if let Some(seek) = self.seeks.get_mut(&target) {
             seek.next = next;
