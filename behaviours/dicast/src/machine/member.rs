@@ -45,7 +45,7 @@ impl Dicast {
         self.note_far(&welcome.path);
         // We may have given the seat up for lost: the agent says that it is ours.
         self.seeks.remove(&level);
-        self.timers.clear(super::Timer::Seek(level));
+        self.timers.clear(Timer::Seek(level));
         let Some(membership) = self.membership_mut(level) else {
             return;
         };

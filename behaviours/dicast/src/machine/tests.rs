@@ -1,6 +1,7 @@
 //! Machines among each other, in virtual time.
 
 mod hostile;
+mod schedules;
 mod values;
 mod world;
 

@@ -1,0 +1,25 @@
+//! A second machine in the same state: a walk goes on from it in more than one way.
+
+use opus_core::Rng;
+
+use crate::Dicast;
+
+macro_rules! copy {
+    ($of:ident: $($field:ident)*) => {
+        Self {
+            // The generator has no `Clone`, so that nobody draws the same numbers by mistake.
+            rng: Rng::deserialize_state(&$of.rng.serialize_state()),
+            $($field: $of.$field.clone()),*
+        }
+    };
+}
+
+impl Clone for Dicast {
+    fn clone(&self) -> Self {
+        copy!(
+            self: config timers outputs me links local running leaf keys values posts seeks seeds
+            far formers handovers checks questions measures number leaving_since hello_at stray_at
+            declined hint_at root_told
+        )
+    }
+}
