@@ -212,7 +212,9 @@ impl Dicast {
         };
         let mut seats = Vec::new();
         for (slot, seat) in other.roster.iter() {
-            let again = post.view.roster.find_seat(seat);
+            let roster = &post.view.roster;
+            // Its cluster, or the node for a post that it no longer holds or has not told of yet.
+            let again = roster.find_seat(seat).or_else(|| roster.find(seat.id()));
             if let Some(new) = again.or_else(|| post.view.roster.add(seat.clone())) {
                 post.children.insert(new, Child::new(now));
                 seats.push((slot, new));
