@@ -343,13 +343,17 @@ impl Ancestor {
 /// The clusters above, from the nearest to the root.
 pub type Path = Few<Ancestor, { LEVELS_MAX as usize }>;
 
-/// 32 bits that differ, very likely, if two paths do.
+/// 32 bits that differ, very likely, if two paths do. Of the deputies only the nearest ancestor's
+/// count: from them a lost agent's post is claimed, and those of a root change for all nodes.
 pub fn path_digest(path: &Path) -> u32 {
     digest(|to| {
         let Few(ancestors) = path;
         for ancestor in ancestors {
             ancestor.cluster.pack(to);
             ancestor.agent.id.pack(to);
+        }
+        for deputy in ancestors.iter().take(1).flat_map(|it| &it.deputies.0) {
+            deputy.id.pack(to);
         }
     })
 }

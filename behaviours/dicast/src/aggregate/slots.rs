@@ -425,7 +425,7 @@ impl Place {
     /// Whether it can be true. A leaf is one node, of which it knows all.
     const fn may_say(&self, record: &Record, nodes_max: u64) -> bool {
         if self.leaf {
-            record.count <= 1 && record.missing == 0 && record.double == 0
+            record.count <= 1 && record.missing == 0 && record.double == 0 && record.slack <= 0.0
         } else {
             record.count <= nodes_max && record.missing <= nodes_max.saturating_mul(MISSING_SHARE)
         }

@@ -253,7 +253,11 @@ impl Dicast {
                 membership.view.roster.remove(moved.slot);
             }
         }
-        membership.view.deputies = moved.deputies;
+        let deputies = std::mem::replace(&mut membership.view.deputies, moved.deputies);
+        let ranked = deputies != membership.view.deputies;
+        if ranked && level > 1 {
+            self.on_path_changed(now, level - 1);
+        }
         if level == 1 && before != after.as_ref().map(|contact| contact.id) {
             self.tell_moved(slot, before, after);
         }

@@ -86,7 +86,7 @@ impl Dicast {
                     self.timers.clear(Timer::Doubt(level));
                 }
             }
-            Why::Member(level, slot) => self.acquit(now, level, slot),
+            Why::Member(level, slot) => self.acquit(now, level, slot, true),
             Why::Observe { asker, nonce } => {
                 let verdict = Verdict { nonce, alive: true };
                 self.send(now, asker, Message::Verdict(verdict));
@@ -183,7 +183,9 @@ impl Dicast {
         self.timers.clear(Timer::Question(verdict.nonce));
         match question {
             Question::Agent(level) => self.on_agent_verdict(now, level, Some(verdict.alive)),
-            Question::Member(level, slot) if verdict.alive => self.acquit(now, level, slot),
+            Question::Member(level, slot) if verdict.alive => {
+                self.acquit(now, level, slot, false);
+            }
             Question::Member(level, slot) => {
                 let post = self.posts.get_mut(&level);
                 let child = post.and_then(|post| post.children.get_mut(&slot));

@@ -41,6 +41,7 @@ fn a_greeting_for_the_root_is_passed_on_once_a_heartbeat() {
         height: 1,
         size: 0,
         posts: Few(vec![Contact::bare(id_of(7))]),
+        relayed: false,
     };
     let mut passed = 0;
     for _ in 0..10 {
