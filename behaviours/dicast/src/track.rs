@@ -19,7 +19,7 @@ use crate::{
 
 mod inbox;
 
-pub(crate) use self::inbox::Inbox;
+pub(crate) use self::inbox::{Ages, Inbox};
 
 /// Words whose time is remembered. Overflow: the oldest is forgotten.
 const WORDS_MAX: usize = 6;

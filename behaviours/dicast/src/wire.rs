@@ -131,8 +131,10 @@ pub struct Pulse {
     pub echo: Echo,
     /// All records pushed up to this one still stand, ...
     pub pushed: u32,
-    /// ... for values that are not older.
-    pub age: Duration,
+    /// ... for values of the cluster that are not older, ...
+    pub own_age: Duration,
+    /// ... and values of those above it.
+    pub above_age: Duration,
 }
 
 packed!(Pulse {
@@ -142,7 +144,8 @@ packed!(Pulse {
     number,
     echo,
     pushed,
-    age
+    own_age,
+    above_age
 });
 
 /// A deputy to the parent: my cluster's agent is silent, grant me the next epoch. Answered by

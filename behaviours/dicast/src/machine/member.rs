@@ -29,8 +29,10 @@ impl Dicast {
         membership.hear(now);
         membership.link.sync(&membership.view);
         let transit = membership.link.hear(now, pulse.number, pulse.echo);
-        let age = pulse.age.saturating_add(transit);
-        membership.link.inbox.vouch(now, pulse.pushed, age);
+        let own = pulse.own_age.saturating_add(transit);
+        let above = pulse.above_age.saturating_add(transit);
+        let inbox = &mut membership.link.inbox;
+        inbox.vouch(now, pulse.pushed, level, (own, above));
         let differs =
             membership.view.digest() != pulse.view || path_digest(&membership.path) != pulse.path;
         let asked = membership.asked_at.is_some_and(|at| now.since(at) < again);

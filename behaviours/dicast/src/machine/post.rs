@@ -1,7 +1,5 @@
 //! An agent's side: pulses, who is silent, whether the cluster is too large or too small.
 
-use std::time::Duration;
-
 use opus_core::{NodeId, Time, pack::Few};
 use rand::RngExt;
 
@@ -11,7 +9,7 @@ use crate::{
     cluster::{DEPUTIES, Path, View, nodes_max, path_digest},
     decide,
     state::{Child, Membership, Phase, Post, Question, Trial, Why},
-    track::Track,
+    track::{Ages, Track},
     wire::{Beat, Fenced, Pulse},
 };
 use std::collections::BTreeMap;
@@ -178,15 +176,15 @@ impl Dicast {
             }
             pulsed.push(slot);
         }
-        let age = self.oldest_told(now, level);
+        let ages = self.oldest_told(now, level);
         for slot in pulsed {
-            self.pulse_one(now, level, slot, age);
+            self.pulse_one(now, level, slot, ages);
         }
     }
 
     /// Tells the member at `slot` that we live, and what we vouch for.
-    /// `age`: of the oldest value behind what members were told.
-    pub(super) fn pulse_one(&mut self, now: Time, level: u8, slot: u8, age: Duration) {
+    /// `own`, `above`: of the oldest values behind what members were told.
+    pub(super) fn pulse_one(&mut self, now: Time, level: u8, slot: u8, (own, above): Ages) {
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };
@@ -201,7 +199,8 @@ impl Dicast {
             number: child.words.say(now),
             echo: child.echo(now),
             pushed: post.track.pushed,
-            age,
+            own_age: own,
+            above_age: above,
         };
         let to = seat.contact.clone();
         self.send_to(now, &to, Message::Pulse(pulse));

@@ -16,16 +16,17 @@ use crate::{
     Message,
     aggregate::{Down, KeyId, KeySpec, Origin, Record, Urgency},
     keys::Keys,
-    track::Uplink,
+    track::{Ages, Uplink},
     wire::{Got, PUSH_MAX, Push},
 };
 
 /// How long what came from above is gathered before it goes on.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// How often members are told of a cluster that is not the whole tree, if nothing else is told; of
-/// the whole tree's count of members; and of its other lazy keys.
+/// How often members are told of a cluster that is not the whole tree, if nothing else is told, and
+/// along with other things; of the whole tree's count of members; and of its other lazy keys.
 const SELDOM: Duration = Duration::from_secs(10);
+const ALONG: Duration = Duration::from_secs(3);
 const MEMBERS: Duration = Duration::from_secs(2);
 const LAZY: Duration = Duration::from_millis(500);
 
@@ -104,7 +105,7 @@ impl Dicast {
         let along = post.track.pushed != before;
         for (key, spec) in keys.iter() {
             let every = match (root, spec.urgency) {
-                (false, _) if along => Duration::ZERO,
+                (false, _) if along => ALONG,
                 (false, _) => SELDOM,
                 (true, _) if key == KeyId::MEMBERS => MEMBERS,
                 (true, Urgency::Lazy) => LAZY,
@@ -129,26 +130,32 @@ impl Dicast {
         post.track.pushed != before
     }
 
-    /// No value behind what members were told is older now. A record that stands for the newest one
-    /// is as old as that; one that is due but not told again yet is as old as it was, and older.
-    pub(super) fn oldest_told(&self, now: Time, level: u8) -> Duration {
+    /// No value behind what members were told is older now: of our cluster, and of those above. A
+    /// record that stands for the newest one is as old as that; one that is due but not told again yet
+    /// is as old as it was, and older.
+    pub(super) fn oldest_told(&self, now: Time, level: u8) -> Ages {
+        let mut ages = Ages::default();
         let Some(post) = self.posts.get(&level) else {
-            return Duration::ZERO;
+            return ages;
         };
         let root = self.is_root(level);
-        let newest = |told: &Down| {
+        for (told, age) in post.track.all_told(now) {
             let (key, origin) = (told.key(), told.origin());
             if origin.level > level {
-                let held = post.up.as_ref()?.link.inbox.held((key, origin))?;
-                return held.down.agrees(told).then(|| held.age(now));
+                let up = post.up.as_ref();
+                let held = up.and_then(|up| up.link.inbox.held((key, origin)));
+                let newest = held.filter(|held| held.down.agrees(told));
+                ages.1 = ages.1.max(newest.map_or(age, |held| held.age(now)));
+            } else {
+                let spec = self.keys.spec(key);
+                let record = spec.and_then(|spec| {
+                    let record = post.record(now, root, key, spec)?;
+                    stands(told, &record, spec).then_some(record.age)
+                });
+                ages.0 = ages.0.max(record.unwrap_or(age));
             }
-            let spec = self.keys.spec(key)?;
-            let record = post.record(now, root, key, spec)?;
-            stands(told, &record, spec).then_some(record.age)
-        };
-        let all = post.track.all_told(now);
-        let ages = all.map(|(told, age)| newest(told).unwrap_or(age));
-        ages.max().unwrap_or_default()
+        }
+        ages
     }
 
     /// Records may be due to the members of our post at `level`.

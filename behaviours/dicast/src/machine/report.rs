@@ -187,8 +187,8 @@ impl Dicast {
             self.tell_keys(now, from);
         }
         if beat.urgent {
-            let age = self.oldest_told(now, level);
-            self.pulse_one(now, level, beat.slot, age);
+            let ages = self.oldest_told(now, level);
+            self.pulse_one(now, level, beat.slot, ages);
         }
         self.look_at_push(now, level, beat.slot);
     }

@@ -17,6 +17,9 @@ pub(crate) struct Inbox {
     records: BTreeMap<(KeyId, Origin), Held>,
 }
 
+/// Of the oldest values: of one's own cluster, of all above.
+pub(crate) type Ages = (Duration, Duration);
+
 /// A record that came down.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
@@ -60,12 +63,14 @@ impl Inbox {
         self.records.retain(|(key, _), _| !keys.contains(key));
     }
 
-    /// All that was pushed up to `pushed` still stands, for values not older than `age`.
-    pub(crate) fn vouch(&mut self, now: Time, pushed: u32, age: Duration) {
+    /// All that was pushed up to `pushed` still stands, for values not older than these: of the
+    /// cluster at `level`, of those above it.
+    pub(crate) fn vouch(&mut self, now: Time, pushed: u32, level: u8, (own, above): Ages) {
         if pushed != self.pushed || pushed == 0 {
             return;
         }
-        for held in self.records.values_mut() {
+        for ((_, origin), held) in &mut self.records {
+            let age = if origin.level > level { above } else { own };
             if age < held.age(now) {
                 held.down.freshen(age);
                 held.at = now;
