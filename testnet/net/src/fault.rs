@@ -1,5 +1,6 @@
 //! What goes wrong at large: nodes that are down, and cuts between sets of nodes.
 
+use rustc_hash::FxHashSet;
 use thiserror::Error;
 
 /// Cuts at a time; each frame looks at all of them.
@@ -48,15 +49,31 @@ pub(crate) struct Faults {
 struct Cut {
     id: CutId,
     effect: Effect,
-    /// By node: frames from a node marked here to one marked in `to` are affected.
-    from: Vec<bool>,
-    to: Vec<bool>,
-    both_ways: bool,
+    place: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    /// By node: frames from a node marked in `from` to one marked in `to` are affected.
+    Sets {
+        from: Vec<bool>,
+        to: Vec<bool>,
+        both_ways: bool,
+    },
+    /// Single ways, from and to; never walked.
+    Ways(FxHashSet<(usize, usize)>),
 }
 
 impl Cut {
-    fn affects(&self, from: usize, to: usize) -> bool {
-        (self.from[from] && self.to[to]) || (self.both_ways && self.from[to] && self.to[from])
+    fn affects(&self, one: usize, other: usize) -> bool {
+        match &self.place {
+            Place::Sets {
+                from,
+                to,
+                both_ways,
+            } => (from[one] && to[other]) || (*both_ways && from[other] && to[one]),
+            Place::Ways(ways) => ways.contains(&(one, other)),
+        }
     }
 }
 
@@ -79,13 +96,25 @@ impl Faults {
     ) -> Result<CutId, FaultError> {
         let all = self.up.len();
         let (from, to) = (marked(all, from)?, marked(all, to)?);
-        self.insert(Cut {
-            id: CutId(0),
-            effect,
+        let sets = Place::Sets {
             from,
             to,
             both_ways,
-        })
+        };
+        self.insert(effect, sets)
+    }
+
+    pub(crate) fn cut_ways(
+        &mut self,
+        ways: &[(usize, usize)],
+        effect: Effect,
+    ) -> Result<CutId, FaultError> {
+        let nodes = self.up.len();
+        let ends = ways.iter().flat_map(|&(from, to)| [from, to]);
+        if let Some(node) = ends.max().filter(|&node| node >= nodes) {
+            return Err(FaultError::NoSuchNode { node, nodes });
+        }
+        self.insert(effect, Place::Ways(ways.iter().copied().collect()))
     }
 
     pub(crate) fn partition(
@@ -95,13 +124,12 @@ impl Faults {
     ) -> Result<CutId, FaultError> {
         let from = marked(self.up.len(), side)?;
         let to = from.iter().map(|inside| !inside).collect();
-        self.insert(Cut {
-            id: CutId(0),
-            effect,
+        let sets = Place::Sets {
             from,
             to,
             both_ways: true,
-        })
+        };
+        self.insert(effect, sets)
     }
 
     pub(crate) fn repair(&mut self, id: CutId) -> bool {
@@ -144,13 +172,13 @@ impl Faults {
         self.incarnation[node]
     }
 
-    fn insert(&mut self, cut: Cut) -> Result<CutId, FaultError> {
+    fn insert(&mut self, effect: Effect, place: Place) -> Result<CutId, FaultError> {
         if self.cuts.len() >= CUTS_MAX {
             return Err(FaultError::TooManyCuts);
         }
         let id = CutId(self.next_cut);
         self.next_cut += 1;
-        self.cuts.push(Cut { id, ..cut });
+        self.cuts.push(Cut { id, effect, place });
         Ok(id)
     }
 }

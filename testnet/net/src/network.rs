@@ -164,6 +164,15 @@ impl Network {
         self.faults.cut(one, other, true, effect)
     }
 
+    /// Cuts single ways, each (from, to); the ways back stay open. As many as are given are one cut.
+    pub fn cut_ways(
+        &mut self,
+        ways: &[(usize, usize)],
+        effect: Effect,
+    ) -> Result<CutId, FaultError> {
+        self.faults.cut_ways(ways, effect)
+    }
+
     /// Takes a node down: what it sends and what is sent to it is lost. False if it was down.
     /// Panics out of range.
     pub fn crash(&mut self, node: usize) -> bool {

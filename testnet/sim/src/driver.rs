@@ -10,7 +10,7 @@ use std::{
     fmt::Write as _,
 };
 
-use opus_core::{NodeId, Time};
+use opus_core::{NodeId, Rng, Time};
 use opus_net::Network;
 
 pub mod account;
@@ -23,6 +23,7 @@ mod links;
 mod parcels;
 mod settings;
 mod stall;
+mod strange;
 mod traffic;
 
 pub use self::{
@@ -30,6 +31,7 @@ pub use self::{
     clock::SKEW_PPM_MAX,
     settings::{Counts, Defect, Options, Tallies, Transport},
     stall::{STALLED_MAX, Wake},
+    strange::Tamper,
 };
 use self::{
     happening::{Happening, Node},
@@ -62,6 +64,8 @@ pub struct Driver<H: Host> {
     /// Connected pairs over which a cut or a pause stands, and since when.
     silent_since: BTreeMap<(usize, usize), Time>,
     stalls: Stalls<H::Command>,
+    /// Nodes whose messages are changed on their way out.
+    tampers: BTreeMap<usize, (Tamper<H::Message>, Rng)>,
     connections: u32,
     events: VecDeque<(usize, H::Event)>,
     /// The trace so far.
@@ -87,6 +91,7 @@ impl<H: Host> Driver<H> {
             held: BTreeMap::new(),
             silent_since: BTreeMap::new(),
             stalls: Stalls::default(),
+            tampers: BTreeMap::new(),
             connections: 0,
             events: VecDeque::new(),
             counts: Counts::default(),
@@ -176,6 +181,12 @@ impl<H: Host> Driver<H> {
     pub fn hosts(&self) -> impl Iterator<Item = (usize, &H)> {
         let nodes = self.nodes.iter().enumerate();
         nodes.filter_map(|(node, state)| Some((node, state.host.as_ref()?)))
+    }
+
+    /// Ends the run: the hosts that run, by node, for what looks into them.
+    pub fn into_hosts(self) -> impl Iterator<Item = (usize, H)> {
+        let nodes = self.nodes.into_iter().enumerate();
+        nodes.filter_map(|(node, state)| Some((node, state.host?)))
     }
 
     /// Whether a host runs at `node`.

@@ -81,7 +81,7 @@ impl<H: Host> Driver<H> {
             return;
         }
         let round_trip = self.network.one_way(from, to) + self.network.one_way(to, from);
-        let open = self.is_open_both_ways(from, to);
+        let open = self.is_open_both_ways(from, to) && !self.nodes[to].hidden;
         let refused = !self.is_running(to) && self.is_reachable(from, to);
         if open && self.is_running(to) {
             let incarnations = (self.network.incarnation(from), self.network.incarnation(to));
@@ -113,7 +113,7 @@ impl<H: Host> Driver<H> {
 
     /// A dead process on a living machine answers that nobody listens.
     fn is_reachable(&self, from: usize, to: usize) -> bool {
-        !self.nodes[to].silent && !self.is_cut(from, to)
+        !self.nodes[to].silent && !self.nodes[to].hidden && !self.is_cut(from, to)
     }
 
     pub(super) fn is_open_both_ways(&self, one: usize, other: usize) -> bool {

@@ -91,6 +91,13 @@ impl<H: Host> Driver<H> {
         Ok(cut)
     }
 
+    /// Cuts single ways, each (from, to); the ways back stay open. Errors: [`FaultError`].
+    pub fn cut_ways(&mut self, ways: &[(usize, usize)]) -> Result<CutId, FaultError> {
+        let cut = self.network.cut_ways(ways, Effect::Drop)?;
+        self.watch_silence();
+        Ok(cut)
+    }
+
     /// Clogs both ways between `side` and all others: nothing is lost, also no datagram, but all
     /// waits for the repair. Errors: [`FaultError`].
     pub fn hold(&mut self, side: &[usize]) -> Result<CutId, FaultError> {

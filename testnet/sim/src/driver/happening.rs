@@ -91,6 +91,8 @@ pub(super) struct Node<H> {
     pub(super) kept: BTreeSet<usize>,
     /// Sends nothing when killed: the machine lost its power, not only its process.
     pub(super) silent: bool,
+    /// Strangers cannot dial it; see `Driver::hide`.
+    pub(super) hidden: bool,
     /// Handles nothing; see `Driver::pause`.
     pub(super) stalled: bool,
     pub(super) clock: Clock,
@@ -109,6 +111,7 @@ impl<H> Node<H> {
             wanted: BTreeSet::new(),
             kept: BTreeSet::new(),
             silent: false,
+            hidden: false,
             stalled: false,
             clock: Clock::default(),
             tallies: Tallies::default(),

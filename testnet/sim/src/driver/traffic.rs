@@ -35,10 +35,11 @@ pub(super) type Held = VecDeque<(u32, Ticket)>;
 
 impl<H: Host> Driver<H> {
     /// Sends a message if the peer is connected; drops it otherwise, as the contract says.
-    pub(super) fn post(&mut self, from: usize, to: usize, message: H::Message) {
+    pub(super) fn post(&mut self, from: usize, to: usize, mut message: H::Message) {
         let Some(connection) = self.connection(from, to) else {
             return;
         };
+        self.tampered(from, &mut message);
         let mut bytes = self.parcels.scratch();
         H::encode_into(&message, &mut bytes);
         self.counts.messages += 1;
@@ -260,14 +261,16 @@ impl<H: Host> Driver<H> {
         let sentence = "every message decodes to what was sent";
         match H::decode(bytes) {
             Ok(message) => {
-                if H::encode(&message) != bytes {
+                if H::encode(&message) != bytes && !self.tampers(from) {
                     self.defect(from, sentence, format!("{message:?}"));
                 }
                 Some(message)
             }
             Err(error) => {
                 self.counts.malformed += 1;
-                self.defect(from, sentence, error.to_string());
+                if !self.tampers(from) {
+                    self.defect(from, sentence, error.to_string());
+                }
                 None
             }
         }

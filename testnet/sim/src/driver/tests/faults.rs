@@ -184,6 +184,60 @@ fn a_one_way_cut_loses_datagrams_one_way() {
 }
 
 #[test]
+fn single_ways_that_are_cut_leave_the_ways_back_and_all_others_open() {
+    let mut driver = driver_with(Conditions::default(), DATAGRAMS());
+    for peer in [1, 2] {
+        driver.command(0, Wish::Dial(peer));
+    }
+    heard(&mut driver, 100);
+    let cut = driver.cut_ways(&[(0, 1), (2, 0)]).unwrap();
+    for (from, to) in [(0, 1), (1, 0), (0, 2), (2, 0)] {
+        say(&mut driver, from, to, 5..6);
+    }
+    let all = heard(&mut driver, 200);
+    let arrived = [0, 1, 2].map(|node| messages(&all, node).len());
+    assert_eq!(arrived, [1, 0, 1], "1 to 0 and 0 to 2");
+    assert!(driver.repair(cut));
+    say(&mut driver, 0, 1, 6..7);
+    assert_eq!(messages(&heard(&mut driver, 300), 1), [6]);
+    assert!(driver.cut_ways(&[(0, 3)]).is_err(), "there are three nodes");
+}
+
+#[test]
+fn a_hidden_node_is_dialled_by_nobody_and_dials_whom_it_likes() {
+    let mut driver = driver();
+    driver.hide(1);
+    driver.command(0, Wish::Dial(1));
+    let failed = [(10_000, 0, Heard::Failed(1))];
+    assert_eq!(heard(&mut driver, 20_000), failed);
+    driver.command(1, Wish::Dial(0));
+    let up = [(20_020, 0, Heard::Up(1)), (20_020, 1, Heard::Up(0))];
+    let mut all = heard(&mut driver, 20_100);
+    all.sort_by_key(|heard| heard.1);
+    assert_eq!(all, up);
+    say(&mut driver, 0, 1, 4..5);
+    assert_eq!(messages(&heard(&mut driver, 20_200), 1), [4]);
+}
+
+#[test]
+fn what_a_node_says_can_be_changed_on_its_way_and_that_of_others_is_not() {
+    let options = Options {
+        encode: true,
+        ..Options::default()
+    };
+    let mut driver = driver_with(Conditions::default(), options);
+    driver.command(0, Wish::Dial(1));
+    heard(&mut driver, 100);
+    driver.tamper(0, |number, _| *number += 100, Seed::new(1).rng());
+    say(&mut driver, 0, 1, 1..3);
+    say(&mut driver, 1, 0, 1..2);
+    let all = heard(&mut driver, 200);
+    assert_eq!(messages(&all, 1), [101, 102]);
+    assert_eq!(messages(&all, 0), [1]);
+    assert!(driver.defects().is_empty());
+}
+
+#[test]
 fn a_clog_holds_datagrams_back_and_a_partition_loses_them() {
     for (clogs, expected) in [(true, vec![0, 1, 2, 3]), (false, vec![3])] {
         let mut driver = driver_with(Conditions::default(), DATAGRAMS());
