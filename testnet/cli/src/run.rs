@@ -3,6 +3,7 @@
 //! Exit 0: all that the scenario expects holds for every seed; 1: something does not, and the
 //! results are written; 2: the scenario, a file or a flag is not usable, and nothing ran.
 
+mod chart;
 mod data;
 mod hierarchy;
 mod report;
@@ -43,6 +44,9 @@ pub(crate) struct RunArgs {
     /// Writes the round trips of the first seed.
     #[arg(long, value_name = "FILE")]
     dump_matrix: Option<PathBuf>,
+    /// As small as the scenario says for where time is short; says what differs.
+    #[arg(long)]
+    ci: bool,
     /// Every message passes the real codec.
     #[arg(long)]
     encode: bool,

@@ -36,7 +36,7 @@ pub use crate::{
     fault::{CutId, Effect, FaultError},
     link::{Fate, Link},
     network::{Counts, Network},
-    regions::{BadRegions, RegionParameters, Regions},
+    regions::{BadRegions, Place, RegionParameters, Regions},
     shape::{Shape, ShapeError, ShapeId},
     topology::{BadMembers, Topology},
     transit_stub::{BadParameters, Parameters, TransitStub},

@@ -1,4 +1,4 @@
-//! Scenarios of the hierarchy: values that drift, marks, crashes, and an oracle that knows all.
+//! Scenarios of the hierarchy: values that drift, marks, faults, and an oracle that knows all.
 //!
 //! Every node runs probe and dicast alone ([`Status`]). Each virtual second the oracle compares
 //! every live node's answers with what all nodes truly had, and looks at every post and seat from
@@ -6,13 +6,18 @@
 //!
 //! Source: design page dicast, section 9.
 
+mod adversity;
+mod expect;
+mod history;
+mod lies;
+mod nearness;
 mod oracle;
 mod outcome;
 mod scenario;
 mod watch;
 mod workload;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use opus_core::{Contact, Rng, Seed, Time};
 use opus_net::{Conditions, Loss, Network, RegionParameters, Regions, Topology};
@@ -23,11 +28,17 @@ use opus_site::{
 };
 use rand::RngExt;
 
-pub use self::{
-    outcome::{Crashed, DicastExpect, DicastOutcome},
-    scenario::{Crash, DicastScenario, DicastScenarioError},
+use self::{
+    adversity::{Act, Adversity},
+    watch::Watch,
+    workload::Workload,
 };
-use self::{watch::Watch, workload::Workload};
+pub use self::{
+    expect::DicastExpect,
+    history::Moment,
+    outcome::{Crashed, DicastOutcome, Parted},
+    scenario::{Comings, Crash, Cut, CutKind, DicastScenario, DicastScenarioError, Pauses, Small},
+};
 use crate::{
     driver::{Driver, Options, Transport, id_of},
     hierarchy::Hierarchy,
@@ -37,14 +48,21 @@ use crate::{
 const LOAD: KeyId = KeyId(1);
 /// Sums of marks that nodes set: eager and lazy.
 const MARKS: [KeyId; 2] = [KeyId(2), KeyId(3)];
+/// The first of further keys like the load.
+const MORE: u16 = 4;
 
 /// Between two looks for marks.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Runs a scenario with a seed. Errors: the scenario is not lawful.
+/// How many bytes are given back while the closure runs.
+pub type Weigh<'a> = &'a dyn Fn(&mut dyn FnMut()) -> u64;
+
+/// Runs a scenario with a seed. `weigh` measures what a node's machines take, for who can count
+/// allocations. Errors: the scenario is not lawful.
 pub fn run_dicast(
     scenario: &DicastScenario,
     seed: u64,
+    weigh: Option<Weigh<'_>>,
 ) -> Result<DicastOutcome, DicastScenarioError> {
     scenario.check()?;
     let named = seed;
@@ -52,33 +70,42 @@ pub fn run_dicast(
     let regions = RegionParameters::default();
     let regions = Regions::new(&regions, scenario.nodes, seed.derive("regions", 0))
         .map_err(|error| DicastScenarioError::new("nodes", error.to_string()))?;
-    let workload = Workload::new(scenario, &regions, seed);
     let conditions = Conditions {
         jitter: scenario.jitter,
         loss: Loss::Bernoulli {
             rate: scenario.loss,
         },
+        duplicate: scenario.duplicate,
+        reorder: scenario.reorder,
         ..Conditions::default()
     };
-    let network = Network::new(Topology::from(regions), conditions, seed)
+    let network = Network::new(Topology::from(regions.clone()), conditions, seed)
         .map_err(|error| DicastScenarioError::new("loss", error.to_string()))?;
     let options = Options {
         transport: Transport::Datagrams,
         recent: 0,
         idle: Duration::from_secs(10),
+        // Who lies has to get it past the codec.
+        encode: scenario.liars > 0.0,
         ..Options::default()
     };
+    let driver = Driver::new(network, options);
+    let adversity = Adversity::new(scenario, &driver, seed)?;
     let mut run = Run {
+        workload: Workload::new(scenario, &regions, seed),
+        watch: Watch::new(scenario, adversity.liars.clone()),
         scenario,
         seed,
-        driver: Driver::new(network, options),
+        driver,
         rng: seed.derive("scenario", 0).rng(),
-        workload,
-        watch: Watch::new(scenario),
+        regions,
+        adversity,
+        boots: vec![0; scenario.nodes],
         starts: Vec::new(),
+        agenda: BTreeMap::new(),
     };
     run.all();
-    Ok(run.watch.outcome(scenario, named, &run.driver))
+    Ok(run.watch.outcome(scenario, named, run.driver, weigh))
 }
 
 struct Run<'a> {
@@ -86,15 +113,22 @@ struct Run<'a> {
     seed: Seed,
     driver: Driver<Status>,
     rng: Rng,
+    regions: Regions,
     workload: Workload,
     watch: Watch,
-    /// When which node starts, in this order.
+    adversity: Adversity,
+    /// How often each node has started.
+    boots: Vec<u64>,
+    /// When which node starts first, in this order.
     starts: Vec<(Time, usize)>,
+    /// What happens at its time, by time and number.
+    agenda: BTreeMap<(Time, usize), Act>,
 }
 
 impl Run<'_> {
     fn all(&mut self) {
         self.draw_starts();
+        self.prepare();
         for second in 0..u64::from(self.scenario.duration_s) {
             self.second(second);
         }
@@ -110,11 +144,14 @@ impl Run<'_> {
         let nodes = 0..self.scenario.nodes;
         self.starts = nodes.map(|node| (at(node, &mut self.rng), node)).collect();
         self.starts.sort_unstable();
+        for (rank, (at, _)) in self.starts.iter().enumerate() {
+            self.agenda.insert((*at, rank), Act::Start(rank));
+        }
     }
 
     fn second(&mut self, second: u64) {
         let now = Time::from_secs(second);
-        self.crash(second);
+        self.begin_faults(second);
         for (node, command) in self.workload.step(second) {
             if self.driver.is_running(node) {
                 self.driver.command(node, command);
@@ -122,7 +159,7 @@ impl Run<'_> {
         }
         self.mark(second);
         let end = Time::from_secs(second + 1);
-        self.start_until(second, end);
+        self.act_until(end);
         if self.scenario.is_marked_soon(second) {
             let mut at = now;
             while at < end {
@@ -132,59 +169,100 @@ impl Run<'_> {
             }
         }
         self.driver.run_until(end);
-        while let Some((_, event)) = self.driver.poll_event() {
+        while let Some((node, event)) = self.driver.poll_event() {
             let late = Refusal::UnknownMeasurement;
-            if matches!(event, Event::Refused { reason, .. } if reason != late) {
-                self.watch.refused += 1;
+            match event {
+                Event::Refused { reason, .. } if reason != late => self.watch.refused += 1,
+                Event::WantSeeds if self.scenario.directory => self.direct(node),
+                Event::Left => self.on_left(node),
+                Event::Refused { .. }
+                | Event::Joined(_)
+                | Event::Measure { .. }
+                | Event::Address(_)
+                | Event::WantSeeds
+                | Event::MemberUp(_)
+                | Event::MemberDown(_)
+                | Event::AgentChanged(_)
+                | Event::RootChanged(_) => {}
             }
         }
         let hierarchy = Hierarchy::of(&self.driver);
-        self.watch
-            .look(&self.driver, &hierarchy, second + 1, &self.workload);
+        self.watch.look(
+            &self.driver,
+            &hierarchy,
+            second + 1,
+            &self.workload,
+            &self.regions,
+        );
     }
 
-    /// Starts those whose time has come, each with up to three that have started as its seeds.
-    fn start_until(&mut self, second: u64, end: Time) {
-        let from = Time::from_secs(second);
-        let due: Vec<(usize, (Time, usize))> = self
-            .starts
-            .iter()
-            .copied()
-            .enumerate()
-            .filter(|(_, (at, _))| (from..end).contains(at))
-            .collect();
-        for (rank, (at, node)) in due {
-            self.driver.run_until(at);
-            let host = Status::new(
-                probe::Config::default(),
-                Config::default(),
-                Contact::bare(id_of(node)),
-                &self.seed.derive("node", node as u64),
-                1,
-            );
-            self.driver.start(node, host);
-            let seeds = (0..rank.min(3)).map(|_| self.starts[self.rng.random_range(0..rank)].1);
-            let seeds = seeds.map(|seed| Contact::bare(id_of(seed))).collect();
-            self.driver.command(node, Command::Start { id: 1, seeds });
-            if rank == 0 {
-                for command in workload::specs() {
-                    self.driver.command(node, command);
-                }
+    /// What is on the agenda before `end`, each at its time.
+    fn act_until(&mut self, end: Time) {
+        while let Some(entry) = self.agenda.first_entry() {
+            let (at, _) = *entry.key();
+            if at >= end {
+                return;
             }
-            let command = self.workload.value_of(node);
-            self.driver.command(node, command);
+            let act = entry.remove();
+            self.driver.run_until(at);
+            match act {
+                Act::Start(rank) => self.start(rank),
+                Act::Leave(node) => self.leave(node),
+                Act::Stop(node) => self.stop(node),
+                Act::Crash(node) => {
+                    self.driver.crash(node, true);
+                }
+                Act::Return(node) => self.return_of(node),
+            }
         }
     }
 
-    fn crash(&mut self, second: u64) {
-        let crashes = self.scenario.crashes.iter();
-        for crash in crashes.filter(|crash| crash.at_s == second) {
-            for node in 0..self.scenario.nodes {
-                if self.driver.is_running(node) && self.rng.random_bool(crash.share) {
-                    self.driver.crash(node, true);
-                }
+    /// Starts a node, with up to three that have started as its seeds.
+    fn start(&mut self, rank: usize) {
+        let (_, node) = self.starts[rank];
+        let host = self.host(node);
+        self.driver.start(node, host);
+        let mut seeds = Vec::new();
+        while seeds.len() < rank.min(3) {
+            let (_, seed) = self.starts[self.rng.random_range(0..rank)];
+            // The first node can be dialled, so this ends.
+            if !self.driver.is_hidden(seed) {
+                seeds.push(seed);
             }
-            self.watch.crashed(second, crash.share);
+        }
+        self.introduce(node, seeds);
+        if rank == 0 {
+            for command in self.workload.specs() {
+                self.driver.command(node, command);
+            }
+        }
+        self.give_values(node);
+    }
+
+    fn host(&mut self, node: usize) -> Status {
+        self.boots[node] += 1;
+        Status::new(
+            probe::Config::default(),
+            Config::default(),
+            Contact::bare(id_of(node)),
+            &self.seed.derive("node", node as u64),
+            self.boots[node],
+        )
+    }
+
+    fn introduce(&mut self, node: usize, seeds: Vec<usize>) {
+        if self.driver.is_hidden(node) {
+            self.driver.command(node, Command::Reachable(false));
+        }
+        let seeds = seeds.into_iter().map(|seed| Contact::bare(id_of(seed)));
+        let seeds = seeds.collect();
+        self.driver.command(node, Command::Start { id: 1, seeds });
+    }
+
+    fn give_values(&mut self, node: usize) {
+        let values: Vec<Command> = self.workload.values_of(node).collect();
+        for command in values {
+            self.driver.command(node, command);
         }
     }
 

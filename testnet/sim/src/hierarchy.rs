@@ -178,6 +178,23 @@ impl<'a> Hierarchy<'a> {
             .map(|(cluster, post)| (*cluster, post.agent))
     }
 
+    /// Who sits in the rosters of level 1, by the agents' word, and with which agent: of each seat
+    /// the node and the agent, cluster by cluster.
+    pub fn seats(&self) -> impl Iterator<Item = (usize, usize)> {
+        let leaves = self.posts.values().filter(|post| post.view.level == 1);
+        leaves.flat_map(|post| {
+            let seats = post.view.roster.iter();
+            seats.map(|(_, seat)| (index(seat.id()), post.agent))
+        })
+    }
+
+    /// The agent of the cluster of level 1 in which the node sits, if both agree.
+    pub fn agent_of(&self, driver: &Driver<Status>, node: usize) -> Option<usize> {
+        let (view, _) = driver.host(node)?.dicast().leaf()?;
+        let post = self.posts.get(&view.cluster)?;
+        self.is_seated(driver, node).then_some(post.agent)
+    }
+
     /// Counts. `size_min`: d.
     pub fn census(&self, driver: &Driver<Status>, size_min: usize) -> Census {
         let mut census = Census::default();
@@ -193,10 +210,8 @@ impl<'a> Hierarchy<'a> {
             }
             if view.level == 1 {
                 census.clusters += 1;
-                let dead = view.roster.iter().filter(|(_, seat)| {
-                    let node = usize::try_from(seat.id().index()).unwrap_or(usize::MAX);
-                    !driver.is_running(node)
-                });
+                let seats = view.roster.iter();
+                let dead = seats.filter(|(_, seat)| !driver.is_running(index(seat.id())));
                 census.dead_seats += dead.count();
             }
         }
@@ -206,4 +221,8 @@ impl<'a> Hierarchy<'a> {
 
 fn id(node: usize) -> NodeId {
     crate::driver::id_of(node)
+}
+
+fn index(id: NodeId) -> usize {
+    usize::try_from(id.index()).unwrap_or(usize::MAX)
 }

@@ -48,8 +48,8 @@ pub mod tree;
 
 pub use crate::{
     dicast::{
-        Crash, Crashed, DicastExpect, DicastOutcome, DicastScenario, DicastScenarioError,
-        run_dicast,
+        Comings, Crash, Crashed, Cut, CutKind, DicastExpect, DicastOutcome, DicastScenario,
+        DicastScenarioError, Moment, Parted, Pauses, Small, Weigh, run_dicast,
     },
     driver::{Driver, Options, Transport},
     expect::Expect,

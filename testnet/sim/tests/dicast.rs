@@ -13,7 +13,7 @@ fn small(nodes: usize) -> DicastScenario {
 #[test]
 fn answers_hold_and_marks_come_in_time_through_crashes() {
     let seed = opus_core::testing::test_seed(3);
-    let outcome = run_dicast(&small(300), seed).expect("it is lawful");
+    let outcome = run_dicast(&small(300), seed, None).expect("it is lawful");
     assert!(outcome.answer_samples > 100_000, "{outcome:#?}");
     assert_eq!(
         (outcome.bound_violations, outcome.count_violations),
@@ -36,7 +36,7 @@ fn answers_hold_and_marks_come_in_time_through_crashes() {
 fn equal_seeds_give_equal_results() {
     let mut scenario = small(120);
     scenario.duration_s = 80;
-    let run = |seed| run_dicast(&scenario, seed).expect("it is lawful");
+    let run = |seed| run_dicast(&scenario, seed, None).expect("it is lawful");
     let (one, again, other): (DicastOutcome, _, _) = (run(1), run(1), run(2));
     assert_eq!(one, again);
     assert_ne!(one.trace_hash, other.trace_hash);
@@ -45,7 +45,7 @@ fn equal_seeds_give_equal_results() {
 #[test]
 fn a_scenario_that_cannot_run_is_refused_with_its_reason() {
     let mut scenario = small(1);
-    let refused = run_dicast(&scenario, 1).map(|_| ());
+    let refused = run_dicast(&scenario, 1, None).map(|_| ());
     let text = refused.expect_err("one node is no network").to_string();
     assert_eq!(text, "nodes: is not within 2 and 100,000");
     scenario.nodes = 10;

@@ -1,7 +1,5 @@
 //! The report of a run: one HTML file without scripts, pictures inside.
 
-use std::fmt::Write;
-
 use opus_lab::{TreeReport, TreeView};
 use opus_model::{Stretch, Tree, last, mst};
 use opus_sim::{
@@ -11,14 +9,13 @@ use opus_sim::{
     tree::{Claim, chain},
 };
 
-use super::Plan;
+use super::{
+    Plan,
+    chart::{Line, chart},
+};
 use crate::picture;
 
-/// Size of a chart.
-const WIDTH: f64 = 520.0;
-const HEIGHT: f64 = 120.0;
-
-const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;color:#222}\
+pub(super) const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;color:#222}\
 table{border-collapse:collapse}td,th{padding:.15em .8em;text-align:right;border-bottom:1px solid \
 #e3e7ec}td:first-child,th:first-child{text-align:left}.bad{color:#c0392b}pre{background:#f4f6f8;\
 padding:.8em;overflow:auto;font-size:12px}svg{max-width:100%}";
@@ -51,19 +48,19 @@ pub(super) fn html(plan: &Plan, outcomes: &[Outcome]) -> String {
             &format!("<p>Seed {seed}. The radius is the delay over the tree.</p>"),
         );
         html.push_str("<h2>Over time</h2>");
-        chart(&mut html, "cost of the tree, ms", &first.history, |row| {
+        over_time(&mut html, "cost of the tree, ms", &first.history, |row| {
             row.cost
         });
-        chart(
+        over_time(
             &mut html,
             "members without a way to the root",
             &first.history,
             |row| row.unattached as f64,
         );
-        chart(&mut html, "members over the bound", &first.history, |row| {
+        over_time(&mut html, "members over the bound", &first.history, |row| {
             row.violators as f64
         });
-        chart(
+        over_time(
             &mut html,
             "largest relative delay penalty",
             &first.history,
@@ -173,27 +170,14 @@ fn tree(plan: &Plan, outcome: &Outcome) -> Option<TreeReport> {
     })
 }
 
-fn chart(html: &mut String, title: &str, history: &[Row], value: impl Fn(&Row) -> f64) {
-    let top = history.iter().map(&value).fold(0.0, f64::max);
-    let end = history.last().map_or(1, |row| row.at_s);
-    let mut line = String::new();
-    for row in history {
-        let x = WIDTH * f64::from(row.at_s) / f64::from(end.max(1));
-        let y = HEIGHT * (1.0 - value(row) / top.max(1e-9));
-        let point = write!(line, "{x:.1},{y:.1} ");
-        point.expect("writing into a string cannot fail");
-    }
-    push(
-        html,
-        &format!(
-            "<p>{title}: 0 to {top:.2}, over {end} s<br><svg xmlns=\"http://www.w3.org/2000/svg\" \
-             viewBox=\"-4 -4 {:.0} {:.0}\" width=\"{WIDTH}\" role=\"img\"><path d=\"M0 \
-             {HEIGHT}H{WIDTH}\" stroke=\"#9aa5b1\"/><polyline points=\"{line}\" fill=\"none\" \
-             stroke=\"#1f5f99\" stroke-width=\"1.5\"/></svg></p>",
-            WIDTH + 8.0,
-            HEIGHT + 8.0
-        ),
-    );
+fn over_time(html: &mut String, title: &str, history: &[Row], value: impl Fn(&Row) -> f64) {
+    let points = history.iter();
+    let points = points.map(|row| (f64::from(row.at_s), Some(value(row))));
+    let line = Line {
+        name: title,
+        points: points.collect(),
+    };
+    chart(html, title, &[line]);
 }
 
 fn broken(html: &mut String, outcomes: &[Outcome]) {
@@ -213,7 +197,7 @@ fn broken(html: &mut String, outcomes: &[Outcome]) {
     }
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
@@ -226,25 +210,5 @@ mod tests {
     #[test]
     fn text_from_a_file_cannot_become_markup() {
         assert_eq!(escaped("a<b & c>d"), "a&lt;b &amp; c&gt;d");
-    }
-
-    #[test]
-    fn a_chart_has_a_point_a_row() {
-        let row = |at_s, cost| Row {
-            tick: at_s / 5,
-            at_s,
-            violators: 0,
-            unattached: 0,
-            cost,
-            max_rdp: 1.0,
-            mean_rdp: 1.0,
-            sent: 0,
-            delivered: 0,
-        };
-        let mut html = String::new();
-        chart(&mut html, "cost", &[row(5, 10.0), row(10, 5.0)], |row| {
-            row.cost
-        });
-        assert!(html.contains("points=\"260.0,0.0 520.0,60.0 \""), "{html}");
     }
 }

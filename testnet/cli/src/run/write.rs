@@ -100,7 +100,7 @@ fn folder_of(folder: &Path, plan: &Plan, results: &Results) -> anyhow::Result<()
     Ok(())
 }
 
-fn put(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(super) fn put(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))
 }
 

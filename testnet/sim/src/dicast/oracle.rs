@@ -3,8 +3,13 @@
 //! For an age `a` let A be the nodes that had a slot throughout the last `a`, and B those that were
 //! alive at some time in it, each with its least and greatest value in it. An answer is violated if
 //! no set between A less `missing` and B, with up to `double` repeats, reaches its bounds.
+//!
+//! During a cut A holds the nodes of one side only. A node that lies counts as a member; its value
+//! is any within the key's range, and it may be left out: its lies may not be admitted.
 
 use std::collections::{BTreeMap, VecDeque};
+
+use super::workload::RANGE;
 
 /// A node's part, as of one second.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +18,10 @@ pub(super) struct Part {
     pub(super) seated_s: Option<u64>,
     /// How many seconds ago it was last alive.
     pub(super) gone_s: u64,
+    /// Whether it is on the side of a cut that is looked at; true if there is no cut.
+    pub(super) here: bool,
+    /// Whether its values mean nothing.
+    pub(super) lies: bool,
 }
 
 /// What answers of one age may say.
@@ -21,6 +30,8 @@ struct Window {
     always: Vec<(f64, f64)>,
     /// Of the nodes of B that are not in A.
     sometimes: Vec<(f64, f64)>,
+    /// Liars of A, which are among `sometimes`.
+    liars: usize,
 }
 
 /// See the module. Good for one second.
@@ -47,17 +58,29 @@ impl<'a> Oracle<'a> {
             let mut window = Window {
                 always: Vec::new(),
                 sometimes: Vec::new(),
+                liars: 0,
             };
             for (past, part) in past.iter().zip(parts) {
                 let mine = past
                     .iter()
                     .rev()
                     .take(usize::try_from(seconds).unwrap_or(usize::MAX));
-                let range = mine.fold((f64::MAX, f64::MIN), |(lo, hi), x| {
-                    (lo.min(f64::from(*x)), hi.max(f64::from(*x)))
-                });
+                let range = if part.lies {
+                    RANGE
+                } else {
+                    mine.fold((f64::MAX, f64::MIN), |(lo, hi), x| {
+                        (lo.min(f64::from(*x)), hi.max(f64::from(*x)))
+                    })
+                };
                 match part.seated_s {
-                    Some(seated) if seated >= seconds => window.always.push(range),
+                    Some(seated) if seated >= seconds && part.here => {
+                        if part.lies {
+                            window.liars += 1;
+                            window.sometimes.push(range);
+                        } else {
+                            window.always.push(range);
+                        }
+                    }
                     Some(_) => window.sometimes.push(range),
                     None if part.gone_s < seconds => window.sometimes.push(range),
                     None => {}
@@ -70,10 +93,8 @@ impl<'a> Oracle<'a> {
     /// Between which counts the truth lies.
     pub(super) fn count(&mut self, seconds: u64, missing: u64, double: u64) -> (f64, f64) {
         let window = self.window(seconds);
-        let (always, ever) = (
-            window.always.len() as f64,
-            (window.always.len() + window.sometimes.len()) as f64,
-        );
+        let always = (window.always.len() + window.liars) as f64;
+        let ever = (window.always.len() + window.sometimes.len()) as f64;
         (always - missing as f64, ever + double as f64)
     }
 
@@ -156,7 +177,12 @@ mod tests {
             VecDeque::from([3.0, 3.0]),
             VecDeque::from([9.0]),
         ];
-        let of = |seated_s, gone_s| Part { seated_s, gone_s };
+        let of = |seated_s, gone_s| Part {
+            seated_s,
+            gone_s,
+            here: true,
+            lies: false,
+        };
         let parts = vec![of(Some(9), 0), of(Some(1), 0), of(None, 7)];
         let mut oracle = Oracle::new(&past, parts);
         assert_eq!(oracle.count(1, 0, 0), (2.0, 2.0));
@@ -164,5 +190,24 @@ mod tests {
         assert_eq!(oracle.count(2, 1, 3), (0.0, 5.0));
         assert_eq!(oracle.mean(1, 0, 0), (4.0, 4.0));
         assert_eq!(oracle.mean(2, 0, 0), (1.0, 5.0));
+    }
+
+    #[test]
+    fn the_other_side_of_a_cut_may_be_missing_and_a_liar_may_say_what_is_in_range() {
+        let past = [[2.0], [2.0], [2.0]].map(VecDeque::from);
+        let of = |here, lies| Part {
+            seated_s: Some(9),
+            gone_s: 0,
+            here,
+            lies,
+        };
+        let sides = vec![of(true, false), of(true, false), of(false, false)];
+        assert_eq!(Oracle::new(&past, sides).count(1, 0, 0), (2.0, 3.0));
+        let lying = vec![of(true, false), of(true, false), of(true, true)];
+        let mut oracle = Oracle::new(&past, lying);
+        assert_eq!(oracle.count(1, 0, 0), (3.0, 3.0));
+        let (least, most) = oracle.mean(1, 0, 0);
+        assert!((least - 4.0 / 3.0).abs() < 1e-9, "{least}");
+        assert!((most - 104.0 / 3.0).abs() < 1e-9, "{most}");
     }
 }

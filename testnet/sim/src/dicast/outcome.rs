@@ -1,8 +1,10 @@
-//! The object that a run writes, and what is expected of it.
+//! The object that a run writes.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use super::Moment;
 
 /// The result of one run. Keys are a contract; what did not occur or is not measured is null.
 /// `wall_s` and `peak_rss_bytes` are filled in by who has a clock.
@@ -34,7 +36,8 @@ pub struct DicastOutcome {
     pub clusters: Option<usize>,
     /// When all nodes were first covered.
     pub formed_s: Option<u64>,
-    /// Not measured yet.
+    /// At 60 s: the mean round trip of the seated nodes to their agents of level 1, over that of as
+    /// many clusters by k-means on the true places, with the best member of each as agent.
     pub leaf_rtt_ratio: Option<f64>,
     /// Clusters out of bounds for more than 20 s, from 30 s on.
     pub size_violations: u64,
@@ -46,7 +49,8 @@ pub struct DicastOutcome {
     pub bytes_per_node_per_s_mean: Option<f64>,
     /// The worst node, sent or received.
     pub bytes_per_node_per_s_max: Option<f64>,
-    /// Not measured yet.
+    /// At the end, of the nodes without a post: the size of both machines and all that they have
+    /// allocated. Null where allocations are not counted.
     pub state_bytes_leaf_p99: Option<u64>,
     /// Answers that were judged.
     pub answer_samples: u64,
@@ -68,12 +72,47 @@ pub struct DicastOutcome {
     pub coverage_end: Option<f64>,
     /// Live nodes that were put out of their cluster.
     pub live_expelled: u64,
-    /// Null: every node can be reached here.
+    /// Seconds, summed over nodes, in which one that strangers cannot dial held a post. Null if all
+    /// can be dialled.
     pub posts_unreachable: Option<u64>,
+    /// Live nodes that sat in the rosters of two agents of level 1 for longer than such nodes are
+    /// told as possible doubles, 15 s.
+    pub double_seat_violations: u64,
+    /// The longest that a live node had no seat, in seconds.
+    pub orphan_s_max: u64,
+    /// The least share of live nodes covered at any second, from 60 s on.
+    pub coverage_min: Option<f64>,
+    /// The mean of that share over these seconds.
+    pub coverage_mean: Option<f64>,
+    /// What became of a cut that parts the network.
+    pub after_cut: Option<Parted>,
+    /// With liars, while all is steady: the greatest distance of an answer for the load from the
+    /// truth, less the tolerance, over what the liars could move it within the key's range.
+    pub shift_over_ranges: Option<f64>,
+    /// Of the messages that liars sent, those that no codec admitted.
+    pub malformed: Option<u64>,
+    /// Contracts that a machine or its codec broke.
+    pub defects: usize,
     /// Commands that a machine refused.
     pub commands_refused: u64,
     /// Names of what was expected and does not hold.
     pub expect_failed: Vec<&'static str>,
+    /// A row a second.
+    #[serde(skip)]
+    pub history: Vec<Moment>,
+}
+
+/// Whole seconds after a cut, or after its end, until ...
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Parted {
+    /// ... every live node was told the number of nodes of its side, exactly.
+    pub counts_right_s: Option<u64>,
+    /// ... 99 % of them were told that number to 1 %.
+    pub counts_near_s: Option<u64>,
+    /// ... after the end, all live nodes were covered by one tree, without a second root.
+    pub one_tree_s: Option<u64>,
+    /// ... after the end, 99 % were covered by one tree.
+    pub near_tree_s: Option<u64>,
 }
 
 /// Whole seconds after a crash until ...
@@ -90,132 +129,4 @@ pub struct Crashed {
     /// Most seats of dead nodes at once.
     #[serde(skip)]
     pub dead: usize,
-}
-
-/// Bounds; what is not named is not checked.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DicastExpect {
-    /// Most.
-    pub formed_s_max: Option<u64>,
-    /// Most.
-    pub size_violations_max: Option<u64>,
-    /// Most.
-    pub fence_violations_max: Option<u64>,
-    /// Most.
-    pub bytes_mean_max: Option<f64>,
-    /// Most.
-    pub bytes_max_max: Option<f64>,
-    /// Least.
-    pub answer_samples_min: Option<u64>,
-    /// Most.
-    pub bound_violations_max: Option<u64>,
-    /// Most.
-    pub count_violations_max: Option<u64>,
-    /// Most.
-    pub half_width_over_eps_max: Option<f64>,
-    /// Most.
-    pub error_over_eps_max: Option<f64>,
-    /// Most.
-    pub staleness_eager_s_max: Option<f64>,
-    /// Most.
-    pub staleness_lazy_s_max: Option<f64>,
-    /// Most, by the share that crashed.
-    pub t99_s_max: BTreeMap<String, u64>,
-    /// Most, by the share that crashed.
-    pub dead_out_99_s_max: BTreeMap<String, u64>,
-    /// Least.
-    pub coverage_end_min: Option<f64>,
-    /// Most.
-    pub live_expelled_max: Option<u64>,
-}
-
-impl DicastExpect {
-    /// Names of what does not hold. What was not measured does not hold.
-    pub(super) fn failed(&self, out: &DicastOutcome) -> Vec<&'static str> {
-        let samples = self.answer_samples_min.map(|limit| limit as f64);
-        let checks = [
-            ("formed_s", most(self.formed_s_max, out.formed_s)),
-            (
-                "size_violations",
-                most(self.size_violations_max, Some(out.size_violations)),
-            ),
-            (
-                "fence_violations",
-                most(self.fence_violations_max, Some(out.fence_violations)),
-            ),
-            (
-                "bytes_per_node_per_s_mean",
-                most(self.bytes_mean_max, out.bytes_per_node_per_s_mean),
-            ),
-            (
-                "bytes_per_node_per_s_max",
-                most(self.bytes_max_max, out.bytes_per_node_per_s_max),
-            ),
-            (
-                "answer_samples",
-                least(samples, Some(out.answer_samples as f64)),
-            ),
-            (
-                "bound_violations",
-                most(self.bound_violations_max, Some(out.bound_violations)),
-            ),
-            (
-                "count_violations",
-                most(self.count_violations_max, Some(out.count_violations)),
-            ),
-            (
-                "half_width_over_eps_p99",
-                most(self.half_width_over_eps_max, out.half_width_over_eps_p99),
-            ),
-            (
-                "error_over_eps_p99",
-                most(self.error_over_eps_max, out.error_over_eps_p99),
-            ),
-            (
-                "staleness_eager_s_p99",
-                most(self.staleness_eager_s_max, out.staleness_eager_s_p99),
-            ),
-            (
-                "staleness_lazy_s_p99",
-                most(self.staleness_lazy_s_max, out.staleness_lazy_s_p99),
-            ),
-            ("t99_s", after(out, &self.t99_s_max, |it| it.t99_s)),
-            (
-                "dead_out_99_s",
-                after(out, &self.dead_out_99_s_max, |it| it.dead_out_99_s),
-            ),
-            (
-                "coverage_end",
-                least(self.coverage_end_min, out.coverage_end),
-            ),
-            (
-                "live_expelled",
-                most(self.live_expelled_max, Some(out.live_expelled)),
-            ),
-            ("commands_refused", out.commands_refused == 0),
-        ];
-        let failed = checks.into_iter().filter(|(_, holds)| !holds);
-        failed.map(|(name, _)| name).collect()
-    }
-}
-
-fn most<T: PartialOrd>(limit: Option<T>, value: Option<T>) -> bool {
-    limit.is_none_or(|limit| value.is_some_and(|value| value <= limit))
-}
-
-fn least(limit: Option<f64>, value: Option<f64>) -> bool {
-    limit.is_none_or(|limit| value.is_some_and(|value| value >= limit))
-}
-
-/// Whether what is meant came in time after each crash that is named.
-fn after(
-    out: &DicastOutcome,
-    limits: &BTreeMap<String, u64>,
-    of: fn(&Crashed) -> Option<u64>,
-) -> bool {
-    limits.iter().all(|(share, limit)| {
-        let crashed = out.coverage_after_crash.get(share);
-        crashed.and_then(of).is_some_and(|value| value <= *limit)
-    })
 }

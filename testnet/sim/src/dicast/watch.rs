@@ -1,24 +1,29 @@
 //! What is looked at while a scenario runs.
 
-use std::{collections::BTreeMap, time::Duration};
+mod cut;
+mod judge;
+mod seats;
 
-use opus_core::Time;
+use std::collections::BTreeMap;
+
+use opus_core::{Seed, Time};
+use opus_net::Regions;
 use opus_site::{
     Status,
-    dicast::{
-        Config, Scope,
-        aggregate::{KeyId, Value},
-    },
+    dicast::{Config, Scope, aggregate::Value},
 };
 
+use self::{cut::Parts, seats::Seats};
 use super::{
-    Crashed, DicastOutcome, DicastScenario, LOAD, MARKS,
-    oracle::{Oracle, Part},
-    workload::{EPS, PAST_MAX, Workload},
+    Crashed, DicastOutcome, DicastScenario, MARKS, Moment, Weigh,
+    history::percentile,
+    nearness::leaf_rtt_ratio,
+    oracle::Part,
+    workload::{PAST_MAX, Workload},
 };
 use crate::{
     driver::{Driver, account::Snapshot},
-    hierarchy::Hierarchy,
+    hierarchy::{Census, Hierarchy},
 };
 
 /// From this second on every answer is judged.
@@ -40,32 +45,46 @@ struct Marks {
 pub(super) struct Watch {
     scenario: DicastScenario,
     pub(super) refused: u64,
+    liars: Vec<bool>,
     parts: Vec<Part>,
+    seats: Seats,
+    cut: Option<Parts>,
     misfits: BTreeMap<u64, u64>,
     marks: [Marks; 2],
     halves: Vec<f64>,
     errors: Vec<f64>,
     before: Option<Snapshot>,
+    /// A second ago.
+    latest: Option<Snapshot>,
     crash: Option<(u64, String)>,
+    /// Shares covered, from when answers are judged.
+    coverage: Vec<f64>,
     out: DicastOutcome,
 }
 
 impl Watch {
-    pub(super) fn new(scenario: &DicastScenario) -> Self {
-        let never = Part {
+    pub(super) fn new(scenario: &DicastScenario, liars: Vec<bool>) -> Self {
+        let never = |&lies: &bool| Part {
             seated_s: None,
             gone_s: u64::MAX,
+            here: true,
+            lies,
         };
         Self {
             scenario: scenario.clone(),
             refused: 0,
-            parts: vec![never; scenario.nodes],
+            parts: liars.iter().map(never).collect(),
+            seats: Seats::new(liars.len()),
+            liars,
+            cut: None,
             misfits: BTreeMap::new(),
             marks: Default::default(),
             halves: Vec::new(),
             errors: Vec::new(),
             before: None,
+            latest: None,
             crash: None,
+            coverage: Vec::new(),
             out: DicastOutcome::default(),
         }
     }
@@ -90,7 +109,9 @@ impl Watch {
                 if *seen == marks.set.len() {
                     continue;
                 }
-                let answer = host.dicast().view(now, key, Scope::Root);
+                let answer = host
+                    .dicast()
+                    .view(driver.local_time(node), key, Scope::Root);
                 let Some(Value::Number(sum)) = answer.map(|answer| answer.value) else {
                     continue;
                 };
@@ -109,6 +130,7 @@ impl Watch {
         hierarchy: &Hierarchy<'_>,
         second: u64,
         workload: &Workload,
+        regions: &Regions,
     ) {
         let size_min = Config::default().size_min;
         let census = hierarchy.census(driver, size_min);
@@ -121,24 +143,72 @@ impl Watch {
         if second == JUDGED_FROM {
             self.out.height = Some(census.height);
             self.out.clusters = Some(census.clusters);
+            self.look_at_nearness(driver, hierarchy, regions);
         }
         self.look_at_sizes(hierarchy, second, size_min);
         self.look_at_crash(census.covered, census.alive, census.dead_seats, second);
-        self.seat(driver, hierarchy);
-        self.out.coverage_end = Some(census.covered as f64 / census.alive.max(1) as f64);
-        if second == self.scenario.steady_s.0 {
-            self.before = Some(driver.traffic());
+        let mut moment = Moment {
+            at_s: second,
+            ..Moment::default()
+        };
+        self.look_at_seats(driver, hierarchy, &mut moment);
+        self.look_at_coverage(&census, hierarchy.roots, &mut moment);
+        self.look_at_bytes(driver, second, &mut moment);
+        self.look_at_cut(driver, hierarchy, &census, second);
+        if second >= JUDGED_FROM {
+            self.judge(driver, second, workload, &mut moment);
+        }
+        self.out.history.push(moment);
+    }
+
+    fn look_at_nearness(
+        &mut self,
+        driver: &Driver<Status>,
+        hierarchy: &Hierarchy<'_>,
+        regions: &Regions,
+    ) {
+        let agents = driver
+            .hosts()
+            .filter_map(|(node, _)| Some((node, hierarchy.agent_of(driver, node)?)));
+        let agents: BTreeMap<usize, usize> = agents.collect();
+        let mut rng = Seed::new(0).derive("yardstick", 0).rng();
+        self.out.leaf_rtt_ratio = leaf_rtt_ratio(regions, &agents, &mut rng);
+    }
+
+    fn look_at_coverage(&mut self, census: &Census, roots: usize, moment: &mut Moment) {
+        let share = census.covered as f64 / census.alive.max(1) as f64;
+        self.out.coverage_end = Some(share);
+        if moment.at_s >= JUDGED_FROM {
+            self.coverage.push(share);
+        }
+        moment.alive = census.alive;
+        moment.covered = census.covered;
+        moment.roots = roots;
+        moment.dead_seats = census.dead_seats;
+    }
+
+    fn look_at_bytes(&mut self, driver: &Driver<Status>, second: u64, moment: &mut Moment) {
+        let now = driver.traffic();
+        let running = || (0..self.parts.len()).filter(|&node| driver.is_running(node));
+        if let Some(latest) = &self.latest {
+            let usage = now.usage(latest, running());
+            moment.sent_mean = usage.sent_mean;
+            moment.traffic_max = usage.worst_node.map_or(0, |node| {
+                let passed = now.nodes[node].since(&latest.nodes[node]);
+                passed.sent.max(passed.received)
+            });
         }
         if second == self.scenario.steady_s.1
             && let Some(before) = &self.before
         {
-            let usage = driver.traffic().usage(before, 0..self.parts.len());
+            let usage = now.usage(before, 0..self.parts.len());
             self.out.bytes_per_node_per_s_mean = Some(usage.sent_mean);
             self.out.bytes_per_node_per_s_max = Some(usage.worst);
         }
-        if second >= JUDGED_FROM {
-            self.judge(driver, second, workload);
+        if second == self.scenario.steady_s.0 {
+            self.before = Some(now.clone());
         }
+        self.latest = Some(now);
     }
 
     fn look_at_sizes(&mut self, hierarchy: &Hierarchy<'_>, second: u64, size_min: usize) {
@@ -175,72 +245,14 @@ impl Watch {
         }
     }
 
-    /// Who has a slot, and since when; who was put out though it lives.
-    fn seat(&mut self, driver: &Driver<Status>, hierarchy: &Hierarchy<'_>) {
-        for (node, part) in self.parts.iter_mut().enumerate() {
-            if !driver.is_running(node) {
-                part.gone_s = match part.seated_s.take() {
-                    Some(_) => 0,
-                    None => part.gone_s.saturating_add(1),
-                };
-                continue;
-            }
-            part.gone_s = 0;
-            let seated = hierarchy.is_seated(driver, node);
-            if part.seated_s.is_some_and(|since| since > 0) && hierarchy.is_put_out(driver, node) {
-                self.out.live_expelled += 1;
-            }
-            part.seated_s = Some(match part.seated_s {
-                Some(since) if seated => since + 1,
-                Some(_) | None => 0,
-            });
-        }
-    }
-
-    fn judge(&mut self, driver: &Driver<Status>, second: u64, workload: &Workload) {
-        let now = Time::from_secs(second);
-        let steady = self.scenario.is_steady(second);
-        let loads: Vec<f64> = driver
-            .hosts()
-            .map(|(node, _)| workload.load(node))
-            .collect();
-        let truth = loads.iter().sum::<f64>() / loads.len().max(1) as f64;
-        let mut oracle = Oracle::new(&workload.past, self.parts.clone());
-        for (_, host) in driver.hosts() {
-            let dicast = host.dicast();
-            if let Some(answer) = dicast.view(now, LOAD, Scope::Root) {
-                self.out.answer_samples += 1;
-                let seconds = whole(answer.age);
-                let (least, most) = oracle.mean(seconds, answer.missing_max, answer.double_max);
-                if answer.lo > most + 1e-9 || answer.hi < least - 1e-9 {
-                    self.out.bound_violations += 1;
-                }
-                if steady {
-                    let half = (answer.hi - answer.lo) / 2.0;
-                    self.halves.push(half / f64::from(EPS));
-                    if let Value::Number(value) = answer.value {
-                        self.errors.push((value - truth).abs() / f64::from(EPS));
-                    }
-                }
-            }
-            if let Some(answer) = dicast.view(now, KeyId::MEMBERS, Scope::Root) {
-                self.out.answer_samples += 1;
-                let seconds = whole(answer.age);
-                let (least, most) = oracle.count(seconds, answer.missing_max, answer.double_max);
-                if answer.lo > most || answer.hi < least {
-                    self.out.count_violations += 1;
-                }
-            }
-        }
-    }
-
     pub(super) fn outcome(
         mut self,
         scenario: &DicastScenario,
         seed: u64,
-        driver: &Driver<Status>,
+        driver: Driver<Status>,
+        weigh: Option<Weigh<'_>>,
     ) -> DicastOutcome {
-        let [eager, lazy] = self.marks;
+        let [eager, lazy] = std::mem::take(&mut self.marks);
         let mut out = self.out;
         // A mark that a node has not seen at the end counts as seen after the rest of the time.
         let unseen = |marks: Marks| {
@@ -258,10 +270,22 @@ impl Watch {
             }
             waits
         };
-        out.staleness_eager_s_p99 = p99(&mut unseen(eager));
-        out.staleness_lazy_s_p99 = p99(&mut unseen(lazy));
-        out.half_width_over_eps_p99 = p99(&mut self.halves);
-        out.error_over_eps_p99 = p99(&mut self.errors);
+        out.staleness_eager_s_p99 = percentile(&mut unseen(eager), 99);
+        out.staleness_lazy_s_p99 = percentile(&mut unseen(lazy), 99);
+        out.half_width_over_eps_p99 = percentile(&mut self.halves, 99);
+        out.error_over_eps_p99 = percentile(&mut self.errors, 99);
+        out.coverage_min = self.coverage.iter().copied().reduce(f64::min);
+        let sum: f64 = self.coverage.iter().sum();
+        out.coverage_mean = (!self.coverage.is_empty()).then(|| sum / self.coverage.len() as f64);
+        out.after_cut = self.cut.map(|cut| cut.told);
+        if scenario.liars > 0.0 {
+            out.malformed = Some(driver.counts().malformed);
+        }
+        if scenario.unreachable > 0.0 {
+            out.posts_unreachable = Some(self.seats.posts_hidden);
+        }
+        out.double_seat_violations = self.seats.twice_violations;
+        out.orphan_s_max = self.seats.orphan_s_max;
         out.schema = 1;
         out.scenario.clone_from(&scenario.name);
         out.seed = seed;
@@ -271,23 +295,24 @@ impl Watch {
         out.events = driver.trace.events();
         out.trace_hash = driver.trace.hash();
         out.commands_refused = self.refused;
+        out.defects = driver.defects().len();
+        out.state_bytes_leaf_p99 = weigh.and_then(|weigh| state_bytes(driver, weigh));
         out.expect_failed = scenario.expect.failed(&out);
         out
     }
 }
 
-/// The values that were in force within an age, at the end of a second: one for each begun second.
-fn whole(age: Duration) -> u64 {
-    let micros = age.as_micros();
-    let seconds = u64::try_from(micros.div_ceil(1_000_000)).unwrap_or(u64::MAX);
-    seconds.clamp(1, PAST_MAX as u64)
-}
-
-fn p99(values: &mut [f64]) -> Option<f64> {
-    if values.is_empty() {
-        return None;
-    }
-    let at = (values.len() * 99 / 100).min(values.len() - 1);
-    let (_, value, _) = values.select_nth_unstable_by(at, f64::total_cmp);
-    Some(*value)
+/// What the machines of a node without a post take, the 99th percentile: their own size, and what
+/// is given back when they go.
+fn state_bytes(driver: Driver<Status>, weigh: Weigh<'_>) -> Option<u64> {
+    let leaves = driver
+        .into_hosts()
+        .filter(|(_, host)| host.dicast().posts().next().is_none());
+    let mut bytes: Vec<u64> = leaves
+        .map(|(_, host)| {
+            let mut host = Some(host);
+            size_of::<Status>() as u64 + weigh(&mut || drop(host.take()))
+        })
+        .collect();
+    percentile(&mut bytes, 99)
 }

@@ -10,10 +10,10 @@ use opus_site::dicast::{
 };
 use rand::RngExt;
 
-use super::{DicastScenario, LOAD, MARKS};
+use super::{DicastScenario, LOAD, MARKS, MORE};
 
-/// Accuracy of the load: half of the width that an answer may have.
-pub(super) const EPS: f32 = 0.01;
+/// Least and greatest load.
+pub(super) const RANGE: (f64, f64) = (0.0, 100.0);
 
 /// Mean and shape of the nodes' steps (Pareto), which a factor of their region scales.
 const STEP_MEAN: f64 = 0.004;
@@ -25,37 +25,6 @@ const RETURN: f64 = 0.01;
 /// Values of a node that are remembered, a second each.
 pub(super) const PAST_MAX: usize = 90;
 
-/// What is aggregated, as commands of the first node.
-pub(super) fn specs() -> Vec<Command> {
-    let load = load_spec();
-    let mark = |urgency| KeySpec {
-        function: Function::Sum,
-        tolerance: Tolerance::Total(0.0),
-        urgency,
-        ..load
-    };
-    let keys: [(KeyId, KeySpec); 3] = [
-        (LOAD, load),
-        (MARKS[0], mark(Urgency::Eager)),
-        (MARKS[1], mark(Urgency::Lazy)),
-    ];
-    let command = |(key, spec)| Command::Spec { id: 2, key, spec };
-    keys.map(command).into()
-}
-
-fn load_spec() -> KeySpec {
-    KeySpec {
-        function: Function::Mean,
-        range: (0.0, 100.0),
-        tolerance: Tolerance::Total(EPS),
-        mode: Mode::Hard,
-        exact_in_cluster: true,
-        urgency: Urgency::Lazy,
-        sibling: 0.05,
-        age_max: Duration::from_secs(60),
-    }
-}
-
 pub(super) struct Workload {
     rng: Rng,
     step: Vec<f64>,
@@ -63,6 +32,10 @@ pub(super) struct Workload {
     /// Of each node, the newest last, as all nodes see them.
     pub(super) past: Vec<VecDeque<f32>>,
     marks: [Vec<f64>; 2],
+    /// Further keys: of each its values by node.
+    more: Vec<Vec<f64>>,
+    more_rng: Rng,
+    marked: bool,
     spec: KeySpec,
     surging: Vec<bool>,
     surge: Option<(u64, u64, f64)>,
@@ -94,7 +67,10 @@ impl Workload {
             load,
             past: vec![VecDeque::new(); nodes],
             marks: [vec![0.0; nodes], vec![0.0; nodes]],
-            spec: load_spec(),
+            more: vec![vec![1.0; nodes]; scenario.keys - 1],
+            more_rng: seed.derive("workload", 1).rng(),
+            marked: scenario.marks_s.is_some(),
+            spec: load_spec(scenario.eps),
             surging,
             surge: scenario.surge,
             drift: scenario.drift,
@@ -106,7 +82,7 @@ impl Workload {
     }
 
     fn note(&mut self, node: usize) {
-        self.load[node] = self.load[node].clamp(0.0, 100.0);
+        self.load[node] = self.load[node].clamp(RANGE.0, RANGE.1);
         let past = &mut self.past[node];
         past.extend(self.spec.admit(self.load[node]));
         if past.len() > PAST_MAX {
@@ -128,16 +104,47 @@ impl Workload {
             self.load[node] += walk + back + surge + drift;
             self.note(node);
         }
+        for more in &mut self.more {
+            for (x, step) in more.iter_mut().zip(&self.step) {
+                *x += step * normal(&mut self.more_rng) + RETURN * (1.0 - *x);
+                *x = x.clamp(RANGE.0, RANGE.1);
+            }
+        }
         let nodes = 0..self.load.len();
-        nodes.map(|node| (node, self.value_of(node))).collect()
+        let all = nodes.flat_map(|node| self.values_of(node).map(move |value| (node, value)));
+        all.collect()
     }
 
-    pub(super) fn value_of(&self, node: usize) -> Command {
-        Command::Set {
+    /// The values of a node of all keys but the marks.
+    pub(super) fn values_of(&self, node: usize) -> impl Iterator<Item = Command> {
+        let first = std::iter::once((LOAD, self.load[node]));
+        let more = (MORE..)
+            .map(KeyId)
+            .zip(self.more.iter().map(move |of| of[node]));
+        first.chain(more).map(|(key, x)| Command::Set {
             id: 3,
-            key: LOAD,
-            sample: Sample::Number(self.load[node]),
+            key,
+            sample: Sample::Number(x),
+        })
+    }
+
+    /// What is aggregated, as commands of the first node.
+    pub(super) fn specs(&self) -> Vec<Command> {
+        let mark = |urgency| KeySpec {
+            function: Function::Sum,
+            tolerance: Tolerance::Total(0.0),
+            urgency,
+            ..self.spec
+        };
+        let mut keys = vec![(LOAD, self.spec)];
+        if self.marked {
+            keys.push((MARKS[0], mark(Urgency::Eager)));
+            keys.push((MARKS[1], mark(Urgency::Lazy)));
         }
+        let more = (MORE..).map(KeyId).zip(&self.more);
+        keys.extend(more.map(|(key, _)| (key, self.spec)));
+        let command = |(key, spec)| Command::Spec { id: 2, key, spec };
+        keys.into_iter().map(command).collect()
     }
 
     pub(super) fn load(&self, node: usize) -> f64 {
@@ -153,6 +160,19 @@ impl Workload {
             key: MARKS[which],
             sample: Sample::Number(*marks),
         }
+    }
+}
+
+fn load_spec(eps: f32) -> KeySpec {
+    KeySpec {
+        function: Function::Mean,
+        range: RANGE,
+        tolerance: Tolerance::Total(eps),
+        mode: Mode::Hard,
+        exact_in_cluster: true,
+        urgency: Urgency::Lazy,
+        sibling: 0.05,
+        age_max: Duration::from_secs(60),
     }
 }
 
