@@ -103,3 +103,38 @@ fn what_cannot_be_used_exits_with_2_and_says_why() {
         assert!(stderr.contains(said), "{args:?}: {stderr}");
     }
 }
+
+const HIERARCHY: &str = "kind = 'dicast'\nname = 'small'\nclaim = 'small'\nnodes = 60\n\
+    sizes = [60, 90]\nduration_s = 66\nseeds = [1]\nstart_s = 5.0\nloss = 0.0\njitter = 0.0\n\
+    steady_s = [40, 60]\n[ci]\nsizes = [30, 40]\nwithout = ['formed_s_max']\n\
+    [expect]\nformed_s_max = 0\nfence_violations_max = 0\n";
+
+#[test]
+fn a_scenario_of_the_hierarchy_writes_a_report_and_says_what_ci_leaves_out() {
+    let folder = TempDir::new().unwrap();
+    let args = ["--ci", "--out", "out", "--json", "r.json"];
+    let (code, stderr) = run(folder.path(), HIERARCHY, &args);
+    assert_eq!(code, Some(0), "{stderr}");
+    let told = "small: not as large as the claim: sizes [30, 40] instead of [60, 90]; formed_s_max \
+                not checked";
+    assert!(stderr.contains(told), "{stderr}");
+    let result = json(&folder.path().join("r.json"));
+    assert_eq!(result["runs"][1]["nodes"], 40);
+    assert_eq!(result["bytes_over_first"][0][0], 1.0);
+    assert!(result["runs"][0]["state_bytes_leaf_p99"].as_u64() > Some(1_000));
+    let html = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
+    assert!(
+        html.contains("<polyline") && !html.contains("<script"),
+        "{html}"
+    );
+    let csv = fs::read_to_string(folder.path().join("out/history.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 2 * 66);
+    let (code, stderr) = run(
+        folder.path(),
+        HIERARCHY,
+        &["--nodes", "30", "--json", "r.json"],
+    );
+    assert_eq!(code, Some(1), "{stderr}");
+    let result = json(&folder.path().join("r.json"));
+    assert_eq!(result["expect_failed"], Value::from(vec!["formed_s"]));
+}

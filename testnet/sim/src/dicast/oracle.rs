@@ -25,13 +25,25 @@ pub(super) struct Part {
 }
 
 /// What answers of one age may say.
+#[derive(Default)]
 struct Window {
-    /// Least and greatest value of each node of A.
-    always: Vec<(f64, f64)>,
-    /// Of the nodes of B that are not in A.
-    sometimes: Vec<(f64, f64)>,
-    /// Liars of A, which are among `sometimes`.
+    /// Of the greatest values, for the greatest mean; and of the least, with their signs changed,
+    /// for the least.
+    most: Side,
+    least: Side,
+    /// Liars of A, which are not in `always`.
     liars: usize,
+}
+
+/// One end of the values, sorted once.
+#[derive(Default)]
+struct Side {
+    /// Of the nodes of A, rising.
+    always: Vec<f64>,
+    /// Their sum.
+    sum: f64,
+    /// Of the nodes of B that are not in A, falling.
+    sometimes: Vec<f64>,
 }
 
 /// See the module. Good for one second.
@@ -55,11 +67,7 @@ impl<'a> Oracle<'a> {
     fn window(&mut self, seconds: u64) -> &Window {
         let (past, parts) = (self.past, &self.parts);
         self.windows.entry(seconds).or_insert_with(|| {
-            let mut window = Window {
-                always: Vec::new(),
-                sometimes: Vec::new(),
-                liars: 0,
-            };
+            let mut window = Window::default();
             for (past, part) in past.iter().zip(parts) {
                 let mine = past
                     .iter()
@@ -76,16 +84,18 @@ impl<'a> Oracle<'a> {
                     Some(seated) if seated >= seconds && part.here => {
                         if part.lies {
                             window.liars += 1;
-                            window.sometimes.push(range);
+                            window.put(range, false);
                         } else {
-                            window.always.push(range);
+                            window.put(range, true);
                         }
                     }
-                    Some(_) => window.sometimes.push(range),
-                    None if part.gone_s < seconds => window.sometimes.push(range),
+                    Some(_) => window.put(range, false),
+                    None if part.gone_s < seconds => window.put(range, false),
                     None => {}
                 }
             }
+            window.most.sort();
+            window.least.sort();
             window
         })
     }
@@ -93,8 +103,9 @@ impl<'a> Oracle<'a> {
     /// Between which counts the truth lies.
     pub(super) fn count(&mut self, seconds: u64, missing: u64, double: u64) -> (f64, f64) {
         let window = self.window(seconds);
-        let always = (window.always.len() + window.liars) as f64;
-        let ever = (window.always.len() + window.sometimes.len()) as f64;
+        let side = &window.most;
+        let always = (side.always.len() + window.liars) as f64;
+        let ever = (side.always.len() + side.sometimes.len()) as f64;
         (always - missing as f64, ever + double as f64)
     }
 
@@ -105,55 +116,63 @@ impl<'a> Oracle<'a> {
             return *known;
         }
         let window = self.window(seconds);
-        let most = |of: fn(&(f64, f64)) -> f64| {
-            let always: Vec<f64> = window.always.iter().map(of).collect();
-            let sometimes: Vec<f64> = window.sometimes.iter().map(of).collect();
-            greatest_mean(always, sometimes, missing, double)
-        };
-        let range = (-most(|it| -it.0), most(|it| it.1));
+        let range = (
+            -window.least.greatest_mean(missing, double),
+            window.most.greatest_mean(missing, double),
+        );
         self.means.insert(key, range);
         range
     }
 }
 
-/// The greatest mean of a set that holds `always` but for the `missing` least, and any of
-/// `sometimes`, with the greatest repeated.
-fn greatest_mean(mut always: Vec<f64>, mut sometimes: Vec<f64>, missing: u64, double: u64) -> f64 {
-    always.sort_by(f64::total_cmp);
-    sometimes.sort_by(|a, b| b.total_cmp(a));
-    let (mut sum, mut count) = (always.iter().sum::<f64>(), always.len() as f64);
-    let take = |sum: &mut f64, count: &mut f64, x: f64| {
-        *sum += x;
-        *count += 1.0;
-    };
-    let greatest = always
-        .last()
-        .copied()
-        .into_iter()
-        .chain(sometimes.first().copied());
-    if let Some(greatest) = greatest.reduce(f64::max) {
-        for _ in 0..double.min(100_000) {
-            take(&mut sum, &mut count, greatest);
+impl Window {
+    fn put(&mut self, (least, most): (f64, f64), always: bool) {
+        for (side, x) in [(&mut self.most, most), (&mut self.least, -least)] {
+            if always {
+                side.always.push(x);
+            } else {
+                side.sometimes.push(x);
+            }
         }
     }
-    for x in sometimes {
-        if count == 0.0 || x > sum / count {
-            take(&mut sum, &mut count, x);
-        }
+}
+
+impl Side {
+    fn sort(&mut self) {
+        self.always.sort_unstable_by(f64::total_cmp);
+        self.sometimes.sort_unstable_by(|a, b| b.total_cmp(a));
+        self.sum = self.always.iter().sum();
     }
-    for x in always
-        .into_iter()
-        .take(usize::try_from(missing).unwrap_or(usize::MAX))
-    {
-        if count > 1.0 && x < sum / count {
+
+    /// The greatest mean of a set that holds `always` but for the `missing` least, and any of
+    /// `sometimes`, with the greatest repeated `double` times.
+    fn greatest_mean(&self, missing: u64, double: u64) -> f64 {
+        let (mut sum, mut count) = (self.sum, self.always.len() as f64);
+        let ends = self.always.last().into_iter().chain(self.sometimes.first());
+        if let Some(greatest) = ends.copied().reduce(f64::max) {
+            sum += greatest * double as f64;
+            count += double as f64;
+        }
+        for x in &self.sometimes {
+            if count > 0.0 && *x <= sum / count {
+                break;
+            }
+            sum += x;
+            count += 1.0;
+        }
+        let missing = usize::try_from(missing).unwrap_or(usize::MAX);
+        for x in self.always.iter().take(missing) {
+            if count <= 1.0 || *x >= sum / count {
+                break;
+            }
             sum -= x;
             count -= 1.0;
         }
-    }
-    if count == 0.0 {
-        f64::INFINITY
-    } else {
-        sum / count
+        if count == 0.0 {
+            f64::INFINITY
+        } else {
+            sum / count
+        }
     }
 }
 
@@ -163,8 +182,13 @@ mod tests {
 
     #[test]
     fn the_greatest_mean_leaves_out_the_least_and_takes_in_what_helps() {
-        let mean =
-            |missing, double| greatest_mean(vec![1.0, 2.0, 3.0], vec![4.0, 0.0], missing, double);
+        let mut side = Side {
+            always: vec![3.0, 1.0, 2.0],
+            sometimes: vec![0.0, 4.0],
+            sum: 0.0,
+        };
+        side.sort();
+        let mean = |missing, double| side.greatest_mean(missing, double);
         assert!((mean(0, 0) - 2.5).abs() < 1e-12, "1 2 3 4");
         assert!((mean(1, 0) - 3.0).abs() < 1e-12, "2 3 4");
         assert!((mean(0, 1) - 2.8).abs() < 1e-12, "1 2 3 4 4");
