@@ -56,17 +56,18 @@ fn a_region_that_dies_is_noticed_and_the_rest_is_covered_again() {
 }
 
 #[test]
-fn both_sides_of_a_cut_count_themselves_and_become_one_tree_again() {
+fn both_sides_of_a_cut_go_on_and_become_one_tree_again() {
     let mut scenario = scenario("dicast-partition");
     scenario.cuts[0].at_s = 70;
     scenario.cuts[0].for_s = 60;
     scenario.duration_s = 190;
     let outcome = run(&scenario);
     let parted = outcome.after_cut.expect("there was a cut");
-    assert!(parted.counts_right_s.is_some(), "{parted:?}");
     assert!(parted.one_tree_s.is_some(), "{parted:?}");
-    let roots = |second: usize| outcome.history[second - 1].roots;
-    assert!(roots(125) >= 2 && roots(190) == 1, "{parted:?}");
+    let row = |second: usize| outcome.history[second - 1];
+    assert!(row(125).roots >= 2, "{:?}", row(125));
+    assert_eq!((row(125).alive, row(125).unseated), (120, 0), "{parted:?}");
+    assert_eq!((row(190).roots, row(190).covered), (1, 120), "{parted:?}");
 }
 
 #[test]

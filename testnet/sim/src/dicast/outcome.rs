@@ -86,8 +86,9 @@ pub struct DicastOutcome {
     pub coverage_mean: Option<f64>,
     /// What became of a cut that parts the network.
     pub after_cut: Option<Parted>,
-    /// With liars, while all is steady: the greatest distance of an answer for the load from the
-    /// truth, less the tolerance, over what the liars could move it within the key's range.
+    /// With liars, while all is steady: how far an answer for the load was at most beyond the means
+    /// that honest nodes had within its age, less the tolerance, over what the liars could move it
+    /// within the key's range.
     pub shift_over_ranges: Option<f64>,
     /// Of the messages that liars sent, those that no codec admitted.
     pub malformed: Option<u64>,

@@ -27,6 +27,8 @@ struct Seen {
     ages: Vec<f64>,
     halves: Vec<f64>,
     errors: Vec<f64>,
+    /// The farthest that one was beyond what honest nodes alone could give.
+    shift: f64,
 }
 
 impl Watch {
@@ -43,6 +45,7 @@ impl Watch {
         let truth = sum / alive.max(1) as f64;
         let eps = f64::from(self.scenario.eps);
         let mut seen = Seen::default();
+        let mut honest = steady.then(|| self.honest(workload)).flatten();
         for side in self.sides() {
             let mut oracle = Oracle::new(&workload.past, self.parts_of(side));
             for (node, host) in driver.hosts() {
@@ -58,6 +61,9 @@ impl Watch {
                     seen.halves.push((answer.hi - answer.lo) / 2.0 / eps);
                     if let Value::Number(value) = answer.value {
                         seen.errors.push((value - truth).abs() / eps);
+                        if let Some(honest) = &mut honest {
+                            seen.shift = seen.shift.max(shift(honest, value, &answer));
+                        }
                     }
                 }
                 if let Some(answer) = host.dicast().view(now, KeyId::MEMBERS, Scope::Root) {
@@ -69,7 +75,7 @@ impl Watch {
         if steady {
             self.halves.extend_from_slice(&seen.halves);
             self.errors.extend_from_slice(&seen.errors);
-            self.look_at_shift(&seen.errors, alive);
+            self.look_at_shift(seen.shift, alive);
         }
         moment.age_s = middle_and_most(&mut seen.ages);
         moment.half_width_over_eps = middle_and_most(&mut seen.halves);
@@ -77,17 +83,29 @@ impl Watch {
     }
 
     /// How far liars move the mean, over what they could by their range.
-    fn look_at_shift(&mut self, errors: &[f64], alive: usize) {
+    fn look_at_shift(&mut self, most: f64, alive: usize) {
         let liars = self.liars.iter().filter(|&&lies| lies).count();
         if liars == 0 {
             return;
         }
-        let eps = f64::from(self.scenario.eps);
-        let most = errors.iter().copied().fold(0.0, f64::max) * eps;
         let could = liars as f64 * (RANGE.1 - RANGE.0) / alive.max(1) as f64;
-        let shift = ((most - eps) / could).max(0.0);
+        let shift = (most - f64::from(self.scenario.eps)).max(0.0) / could;
         let before = self.out.shift_over_ranges.unwrap_or(0.0);
         self.out.shift_over_ranges = Some(before.max(shift));
+    }
+
+    /// The oracle of a network without its liars; none if there are none.
+    fn honest<'a>(&self, workload: &'a Workload) -> Option<Oracle<'a>> {
+        if !self.liars.contains(&true) {
+            return None;
+        }
+        let absent = |part: &Part| Part {
+            seated_s: part.seated_s.filter(|_| !part.lies),
+            gone_s: if part.lies { u64::MAX } else { part.gone_s },
+            ..*part
+        };
+        let parts = self.parts.iter().map(absent).collect();
+        Some(Oracle::new(&workload.past, parts))
     }
 
     /// The sides to be judged apart: none but the whole if no cut parts the network.
@@ -111,6 +129,12 @@ impl Watch {
         };
         parts.map(of).collect()
     }
+}
+
+/// How far a value is beyond the means that honest nodes had within its age.
+fn shift(honest: &mut Oracle<'_>, value: f64, answer: &Answer) -> f64 {
+    let (least, most) = honest.mean(whole(answer.age), 0, 0);
+    (value - most).max(least - value)
 }
 
 fn is_lawful_mean(oracle: &mut Oracle<'_>, answer: &Answer) -> bool {
