@@ -164,7 +164,7 @@ impl Network {
         self.faults.cut(one, other, true, effect)
     }
 
-    /// Cuts single ways, each (from, to); the ways back stay open. As many as are given are one cut.
+    /// Cuts single ways, each (from, to); the ways back stay open. All that are given are one cut.
     pub fn cut_ways(
         &mut self,
         ways: &[(usize, usize)],

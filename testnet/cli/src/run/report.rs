@@ -15,7 +15,8 @@ use super::{
 };
 use crate::picture;
 
-pub(super) const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;color:#222}\
+pub(super) const STYLE: &str = "\
+body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;color:#222}\
 table{border-collapse:collapse}td,th{padding:.15em .8em;text-align:right;border-bottom:1px solid \
 #e3e7ec}td:first-child,th:first-child{text-align:left}.bad{color:#c0392b}pre{background:#f4f6f8;\
 padding:.8em;overflow:auto;font-size:12px}svg{max-width:100%}";

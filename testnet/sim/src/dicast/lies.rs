@@ -1,4 +1,4 @@
-//! What a lying leaf puts into its beats: values that no honest node has, for more nodes than it is.
+//! What a lying leaf puts into its beats: values that no honest node has, for more nodes than one.
 
 use opus_core::{Rng, pack::Few};
 use opus_site::{
