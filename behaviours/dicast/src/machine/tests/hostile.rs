@@ -252,7 +252,16 @@ impl Liar {
     }
 
     fn change(&mut self) -> Message {
-        match self.rng.random_range(0..14) {
+        if self.rng.random() {
+            self.change_of_shape()
+        } else {
+            self.change_of_hands()
+        }
+    }
+
+    /// Of who sits where, and who holds which post.
+    fn change_of_hands(&mut self) -> Message {
+        match self.rng.random_range(0..6) {
             0 => Message::Moved(Moved {
                 tag: self.tag(),
                 slot: self.slot(),
@@ -280,42 +289,48 @@ impl Liar {
                 agent: self.contact(),
                 slot: self.slot(),
             }),
-            5 => Message::Twin(Twin {
+            _ => Message::Office(Office {
+                old: self.cluster(),
+                view: self.view(),
+                up: self.rng.random_bool(0.5).then(|| self.welcome()),
+            }),
+        }
+    }
+
+    /// Of which clusters there are.
+    fn change_of_shape(&mut self) -> Message {
+        match self.rng.random_range(0..8) {
+            0 => Message::Twin(Twin {
                 cluster: self.cluster(),
                 add: self.rng.random_bool(0.5).then(|| self.seat()),
                 absorb: self.rng.random_bool(0.5).then(|| self.cluster()),
             }),
-            6 => Message::Twinned(Twinned {
+            1 => Message::Twinned(Twinned {
                 old: self.cluster(),
                 cluster: self.cluster(),
                 slot: self.rng.random_bool(0.5).then(|| self.slot()),
             }),
-            7 => Message::Poles(Poles {
+            2 => Message::Poles(Poles {
                 tag: self.tag(),
                 one: self.contact(),
                 other: self.contact(),
             }),
-            8 => Message::Sides(Sides {
+            3 => Message::Sides(Sides {
                 tag: self.tag(),
                 slot: self.slot(),
                 one_us: self.rng.random(),
                 other_us: self.rng.random(),
             }),
-            9 => Message::Office(Office {
-                old: self.cluster(),
-                view: self.view(),
-                up: self.rng.random_bool(0.5).then(|| self.welcome()),
-            }),
-            10 => Message::Merge(Merge {
+            4 => Message::Merge(Merge {
                 view: self.view(),
                 missing: self.rng.random(),
             }),
-            11 => Message::Merged(Merged {
+            5 => Message::Merged(Merged {
                 old: self.cluster(),
                 cluster: self.cluster(),
                 seats: Few(vec![(self.slot(), self.slot())]),
             }),
-            12 => Message::Crown(self.cluster()),
+            6 => Message::Crown(self.cluster()),
             _ => Message::Hello(Hello {
                 root: self.cluster(),
                 height: self.level(),
