@@ -282,7 +282,7 @@ impl View {
     pub fn digest(&self) -> u32 {
         digest(|to| {
             self.cluster.pack(to);
-            self.agent.id.pack(to);
+            self.agent.pack(to);
             self.deputies.pack(to);
             for (slot, seat) in self.roster.iter() {
                 slot.pack(to);
@@ -350,7 +350,7 @@ pub fn path_digest(path: &Path) -> u32 {
         let Few(ancestors) = path;
         for ancestor in ancestors {
             ancestor.cluster.pack(to);
-            ancestor.agent.id.pack(to);
+            ancestor.agent.pack(to);
         }
         for deputy in ancestors.iter().take(1).flat_map(|it| &it.deputies.0) {
             deputy.id.pack(to);

@@ -1,6 +1,6 @@
 //! What our own node asks of dicast, and what dicast tells it.
 
-use opus_core::{Contact, NodeId};
+use opus_core::{Contact, Hint, NodeId};
 use opus_model::Position;
 
 use crate::{
@@ -61,6 +61,8 @@ pub enum Command {
     },
     /// Where this node stands.
     Coordinate(Position),
+    /// Where this node may be dialled, whenever its node learns better.
+    Hint(Hint),
     /// Whether strangers can dial this node.
     Reachable(bool),
     /// Leave the tree.

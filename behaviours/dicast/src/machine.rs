@@ -19,6 +19,7 @@ use crate::{
     state::{Asked, Check, Former, Handover, Measurement, Membership, Post, Seek},
 };
 
+mod address;
 mod admit;
 mod check;
 mod claim;
@@ -146,7 +147,8 @@ enum Timer {
 }
 
 impl Dicast {
-    /// A machine of no tree. `incarnation` must rise with each start of the node.
+    /// A machine of no tree. `incarnation` must rise with each start of the node, by more than the
+    /// number of [`Command::Hint`]s in one life.
     pub fn new(config: Config, contact: Contact, incarnation: u64, rng: Rng) -> Self {
         let seeds = BoundedQueue::new(config.seeds_max);
         Self {
@@ -230,6 +232,7 @@ impl Dicast {
             Command::Found { id, contacts } => self.on_found(now, id, contacts),
             Command::Measured { id, peer, rtt_us } => self.on_measured(now, id, peer, rtt_us),
             Command::Coordinate(position) => self.me.place = Place(Some(position)),
+            Command::Hint(hint) => self.on_hint(now, hint),
             Command::Reachable(reachable) => self.me.reachable = reachable,
             Command::Set { id, key, sample } => self.on_set(now, id, key, sample),
             Command::Unset { id, key } => self.on_unset(now, id, key),
@@ -264,11 +267,17 @@ impl Dicast {
             self.refuse(id, Refusal::NotStarted);
             return;
         }
+        let mut news = false;
         for contact in contacts {
-            self.remember(contact);
+            news |= self.remember(contact);
         }
-        let levels: Vec<u8> = self.seeks.keys().copied().collect();
-        for target in levels {
+        // A search that waits for an answer or a measurement has somebody better.
+        let waits = |(target, seek): (&u8, &Seek)| {
+            let pauses = seek.asked.is_none() && self.timers.get(Timer::Seek(*target)).is_some();
+            pauses.then_some(*target)
+        };
+        let pausing: Vec<u8> = self.seeks.iter().filter_map(waits).collect();
+        for target in pausing.into_iter().filter(|_| news) {
             self.refill(target);
             self.timers.set_earliest(Timer::Seek(target), now);
         }

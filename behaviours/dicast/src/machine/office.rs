@@ -285,15 +285,23 @@ impl Dicast {
             for level in levels.collect::<Vec<_>>() {
                 self.begin_yield(now, level);
             }
+            self.look_at_leaving(now);
         }
     }
 
-    /// Leaves once no post is held, or has not been given away in time.
+    /// Whether nobody but us sits in any cluster of ours: there is none to hand it to.
+    fn is_alone(&self) -> bool {
+        let me = self.id();
+        let mut posts = self.posts.values();
+        posts.all(|post| post.view.roster.iter().all(|(_, seat)| seat.id() == me))
+    }
+
+    /// Leaves once no post is held that another could have, or has not been given away in time.
     pub(super) fn look_at_leaving(&mut self, now: Time) {
         let Some(since) = self.leaving_since else {
             return;
         };
-        if !self.posts.is_empty() && now.since(since) < self.config.change_wait {
+        if !self.is_alone() && now.since(since) < self.config.change_wait {
             return;
         }
         if let Some(leaf) = self.leaf.take() {

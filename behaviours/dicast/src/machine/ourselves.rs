@@ -10,12 +10,13 @@ use crate::{
 };
 
 impl Dicast {
-    /// Notes one who may lead to a tree later.
-    pub(super) fn remember(&mut self, contact: Contact) {
+    /// Notes one who may lead to a tree later. Returns whether it is news.
+    pub(super) fn remember(&mut self, contact: Contact) -> bool {
         let known = contact.id == self.id() || self.seeds.iter().any(|seed| seed.id == contact.id);
         if !known {
             self.seeds.push(contact);
         }
+        !known
     }
 
     /// Notes who is at the top of this path.

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod schedules;
+mod starts;
 mod values;
 mod world;
 

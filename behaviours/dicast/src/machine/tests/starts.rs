@@ -1,0 +1,66 @@
+//! The beginning and the end of a node in the tree, and what it learns of itself in between.
+
+use std::time::Duration;
+
+use opus_core::{Hint, NodeId};
+
+use super::world::World;
+use crate::{Command, Dicast, Event};
+
+#[test]
+fn nodes_that_wait_for_each_other_form_one_tree() {
+    for seed in 0..4 {
+        let mut world = World::new(12, 4, 80 + seed);
+        for index in 0..12 {
+            world.start(index, &[(index + 1) % 12, (index + 5) % 12]);
+        }
+        world.run(20);
+        world.assert_one_tree_within(60);
+    }
+}
+
+/// Whether all that `machine` knows of `id` says that it may be dialled at `hint`.
+fn knows_at(machine: &Dicast, id: NodeId, hint: &Hint) -> bool {
+    let views = machine.posts().chain(machine.leaf().map(|(view, _)| view));
+    let views: Vec<_> = views.collect();
+    let seats = views.iter().flat_map(|view| view.roster.iter());
+    let seats = seats.map(|(_, seat)| &seat.contact);
+    let agents = views.iter().map(|view| &view.agent);
+    let above = machine.path().iter().map(|ancestor| &ancestor.agent);
+    let mut contacts = seats.chain(agents).chain(above);
+    contacts.all(|contact| contact.id != id || contact.hint == *hint)
+}
+
+#[test]
+fn a_new_address_reaches_all_who_know_the_node() {
+    let mut world = World::new(40, 4, 90);
+    world.start_all(Duration::from_millis(100));
+    world.run(60);
+    world.assert_one_tree();
+    let root = world.root();
+    let mut leaf = world.alive().into_iter();
+    let leaf = leaf.rfind(|id| world.net.machine(*id).posts().next().is_none());
+    for id in [root, leaf.unwrap()] {
+        let hint = Hint(vec![7, 7]);
+        world.net.command(id, Command::Hint(hint.clone()));
+        world.run(12);
+        world.assert_one_tree();
+        let stale = world.alive().into_iter();
+        let stale: Vec<NodeId> = stale
+            .filter(|at| !knows_at(world.net.machine(*at), id, &hint))
+            .collect();
+        assert!(stale.is_empty(), "{stale:?} dial {id:?} at its old address");
+    }
+}
+
+#[test]
+fn who_is_alone_leaves_at_once() {
+    let mut world = World::new(2, 4, 91);
+    world.start(0, &[]);
+    world.run(3);
+    world.leave(0);
+    let id = World::id(0);
+    let left = |(_, at, event): &(_, NodeId, Event)| *at == id && *event == Event::Left;
+    assert!(world.net.events.iter().any(left));
+    assert!(world.net.machine(id).leaf().is_none());
+}
