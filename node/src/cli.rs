@@ -10,6 +10,7 @@ mod args;
 mod call;
 mod configure;
 mod connect;
+mod dicast;
 mod doctor;
 mod exit;
 mod identify;
@@ -60,6 +61,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Result<Exit, Failure> {
         Verb::App(args) => apps::app(global, args, output),
         Verb::Status(args) => blocking(look::status(global, args, output)),
         Verb::Peers => blocking(look::peers(global, output)),
+        Verb::Dicast(args) => blocking(dicast::dicast(global, args, output)),
         Verb::Events(args) => blocking(look::events(global, args, output)),
         Verb::Drain(args) => blocking(look::drain(global, args, output)),
         Verb::Doctor(args) => blocking(doctor::doctor(global, args, output)),

@@ -9,12 +9,14 @@ mod handle;
 mod network;
 mod reach;
 mod told;
+mod tree;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::StreamExt;
 use libp2p::{Multiaddr, PeerId, Swarm, identity};
-use opus_core::{Contact, NodeId, Seed};
+use opus_core::{Contact, NodeId, Seed, Time};
+use opus_dicast::Dicast;
 use opus_overlay::Overlay;
 use opus_probe::Probe;
 use opus_relay::Forward;
@@ -29,7 +31,7 @@ pub use self::{
     reach::Reachability,
     told::{Level, Told},
 };
-use self::{network::Links, told::Tellers};
+use self::{network::Links, told::Tellers, tree::Tree};
 use crate::{
     data::Data,
     net::{Behaviour, Connections, Guard, Machines, NetOptions},
@@ -39,6 +41,10 @@ use crate::{
 const ASKS_MAX: usize = 256;
 /// Most member changes that a slow watcher may lag behind before it is sent the whole set again.
 const MEMBER_LAG_MAX: usize = 1_024;
+
+/// Each better address of a node begins a new life of its seat in the tree; so many of them fit
+/// between two starts.
+const HINTS_BITS: u32 = 20;
 
 /// What a node starts from.
 pub struct Parts {
@@ -68,11 +74,13 @@ impl std::fmt::Debug for Parts {
     }
 }
 
-/// Settings of the four machines.
+/// Settings of the machines.
 #[derive(Clone, Debug, Default)]
 pub struct MachineConfigs {
     /// Paths.
     pub probe: opus_probe::Config,
+    /// The hierarchy; equal on all nodes of a network.
+    pub dicast: opus_dicast::Config,
     /// Overlay edges.
     pub overlay: opus_overlay::Config,
     /// The data plane.
@@ -107,6 +115,7 @@ pub struct Core {
     clock: Clock,
     links: Links,
     reach: Reachability,
+    tree: Tree,
     tellers: Tellers,
     deploys: BTreeMap<u64, oneshot::Sender<DeployReply>>,
     attaches: BTreeMap<u32, (Role, oneshot::Sender<AttachReply>)>,
@@ -141,6 +150,12 @@ impl Runtime {
         let data = Arc::new(Data::new(Forward::new(parts.machines.relay, me), clock));
         let machines = Machines {
             probe: Probe::new(parts.machines.probe, rng("probe")),
+            dicast: Dicast::new(
+                parts.machines.dicast,
+                Contact::bare(me),
+                u64::from(parts.boots) << HINTS_BITS,
+                rng("dicast"),
+            ),
             overlay: Overlay::new(me, parts.machines.overlay, rng("overlay")),
             site: Site::new(
                 opus_site::Config {
@@ -188,6 +203,7 @@ impl Runtime {
             clock,
             links: Links::default(),
             reach: Reachability::default(),
+            tree: Tree::new(rng("tree")),
             tellers,
             deploys: BTreeMap::new(),
             attaches: BTreeMap::new(),
@@ -205,6 +221,9 @@ impl Runtime {
         let data = Arc::clone(&core.data);
         let mut timers = std::pin::pin!(data.run());
         let mut looks = tokio::time::interval(network::SEEK_INTERVAL);
+        let mut seat = std::pin::pin!(tokio::time::sleep(core.seat_wait()));
+        let mut waits = true;
+        let mut publish = tokio::time::interval(opus_site::summary::LOOK);
         loop {
             tokio::select! {
                 event = core.swarm.select_next_some() => core.on_swarm_event(event),
@@ -214,6 +233,11 @@ impl Runtime {
                 },
                 event = data.next_event() => core.on_relay_event(event),
                 _ = looks.tick() => core.fill_mesh(),
+                _ = publish.tick() => core.publish_summary(),
+                () = &mut seat, if waits => {
+                    waits = false;
+                    core.seek_seat();
+                }
                 () = &mut timers => return,
             }
         }
@@ -221,6 +245,11 @@ impl Runtime {
 }
 
 impl Core {
+    /// Since the node was built.
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
     /// This node.
     pub fn me(&self) -> NodeId {
         self.me

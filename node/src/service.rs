@@ -6,6 +6,7 @@
 
 mod apps;
 mod attach;
+mod dicast;
 mod frames;
 mod look;
 mod members;
@@ -154,6 +155,8 @@ impl Inner {
             Request::AppDetach(params, reply) => reply.end(self.detach(conn, params.att)),
             Request::FramesRecv(params, sink) => self.recv(conn, &params, sink).await,
             Request::MembershipWatch(params, sink) => self.watch(conn, params.att, sink).await,
+            Request::DicastShow(_, reply) => reply.end(self.dicast_show().await),
+            Request::DicastView(params, reply) => reply.end(self.dicast_view(params).await),
             Request::FramesSend(_, reply) => reply.err(out_of_order()),
             Request::FramesFlush(_, reply) => reply.err(out_of_order()),
         }

@@ -135,6 +135,8 @@ fn without_a_node_verbs_say_so_and_print_nothing() {
         "status --json",
         "peers",
         "events --count 1",
+        "dicast",
+        "dicast load --scope own --json",
         "app list",
         "call node.status {}",
         "drain",

@@ -204,6 +204,7 @@ fn degraded() -> Status {
         uptime_ms: 1,
         reach: "unknown".to_owned(),
         draining: false,
+        nodes: None,
     }
 }
 

@@ -4,17 +4,12 @@
 //! what one tells is carried to the other here, as [`crate::Peer`] does it for the machines that
 //! carry applications. Scenarios of the hierarchy alone run this, 10,000 nodes and more at a time.
 
-use std::time::Duration;
-
 use opus_core::{Contact, Deadline, Input, Limits, Machine, Malformed, Output, Seed, Time, Wire};
 use opus_dicast::Dicast;
 use opus_probe::Probe;
 use serde::{Deserialize, Serialize};
 
-use crate::outbox::Outbox;
-
-/// An older delay is measured again: seats are chosen once, and well.
-const AGE_MAX: Duration = Duration::from_secs(60);
+use crate::{measure, outbox::Outbox};
 
 /// See the module.
 #[derive(Debug)]
@@ -101,11 +96,7 @@ impl Status {
 
     fn on_dicast_event(&mut self, now: Time, event: opus_dicast::Event) {
         if let opus_dicast::Event::Measure { id, targets } = event {
-            let command = opus_probe::Command::Measure {
-                id,
-                targets: targets.iter().map(|target| target.id).collect(),
-                age_max: AGE_MAX,
-            };
+            let command = measure::order(id, &targets);
             self.probe.handle(now, Input::Command(command));
         } else {
             self.outbox.tell(event);
@@ -113,19 +104,9 @@ impl Status {
     }
 
     fn on_probe_event(&mut self, now: Time, event: &opus_probe::Event) {
-        let command = match *event {
-            opus_probe::Event::Measured { id, peer, path, .. } => opus_dicast::Command::Measured {
-                id,
-                peer,
-                rtt_us: path.map(|path| path.rtt_min_us),
-            },
-            opus_probe::Event::Moved(coordinate) => {
-                opus_dicast::Command::Coordinate(coordinate.into())
-            }
-            // dicast waits for its answers no longer than it can afford.
-            opus_probe::Event::Refused { .. } => return,
-        };
-        self.dicast.handle(now, Input::Command(command));
+        if let Some(command) = measure::answer(event) {
+            self.dicast.handle(now, Input::Command(command));
+        }
     }
 }
 

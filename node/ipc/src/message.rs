@@ -4,6 +4,7 @@
 //! is typed here, one parameter type per method. Maps are open: unknown keys are ignored.
 
 pub mod app;
+pub mod dicast;
 pub mod frame;
 pub mod frames;
 pub mod node;
@@ -13,6 +14,10 @@ pub use self::{
         AppAttach, AppDeploy, AppDetach, AppLine, AppList, AppRetire, AppShow, AppUpdate, AppView,
         As, Attached, Deployed, Edge, FlowLine, Kind, Lease, LeaseKind, MemberItem, MemberState,
         MembershipWatch, Port, Proto, Quote, Resume, Value,
+    },
+    dicast::{
+        Answer, ClusterLine, DicastShow, DicastView, KeyLine, KeyName, QuantileLine, Scope,
+        SeatLine, TopLine, Tree, View,
     },
     frame::{Code, End, Fault, FromClient, FromNode, Goaway, Hello, LimitsSaid, Role, Welcome},
     frames::{Frame, FramesFlush, FramesRecv, FramesSend, Sent},

@@ -4,9 +4,9 @@ use crate::{
     body::Body,
     message::{
         AppAttach, AppDeploy, AppDetach, AppLine, AppList, AppRetire, AppShow, AppUpdate, AppView,
-        Attached, Check, Deployed, Empty, EventItem, Frame, FramesFlush, FramesRecv, FramesSend,
-        IpcSchema, MemberItem, MembershipWatch, NodeDoctor, NodeDrain, NodeEvents, NodeLogSet,
-        NodePeers, NodeStatus, PeerLine, Role, Sent, Status,
+        Attached, Check, Deployed, DicastShow, DicastView, Empty, EventItem, Frame, FramesFlush,
+        FramesRecv, FramesSend, IpcSchema, MemberItem, MembershipWatch, NodeDoctor, NodeDrain,
+        NodeEvents, NodeLogSet, NodePeers, NodeStatus, PeerLine, Role, Sent, Status, Tree, View,
     },
 };
 
@@ -63,6 +63,8 @@ macro_rules! for_each_method {
             FramesFlush, "frames.flush", Component, call, Empty;
             FramesRecv, "frames.recv", Component, watch, Frame;
             MembershipWatch, "membership.watch", Component, watch, MemberItem;
+            DicastShow, "dicast.show", App, call, Tree;
+            DicastView, "dicast.view", App, call, View;
         }
     };
 }

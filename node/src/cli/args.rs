@@ -53,6 +53,8 @@ pub(super) enum Verb {
     Status(StatusArgs),
     /// List connected peers
     Peers,
+    /// Show the tree of all nodes, and what is known of the whole
+    Dicast(DicastArgs),
     /// Print events as they happen
     Events(EventsArgs),
     /// Show or make identities
@@ -149,6 +151,43 @@ pub(super) struct StatusArgs {
     /// Again each second, until interrupted
     #[arg(short, long)]
     pub(super) watch: bool,
+}
+
+/// `dicast`
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct DicastArgs {
+    /// This key alone: its name or number
+    pub(super) key: Option<String>,
+    /// Of which part of the tree [default: root]
+    #[arg(long)]
+    pub(super) scope: Option<TreeScope>,
+    /// Of the cluster of this level that the node is in
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=6))]
+    pub(super) level: Option<u8>,
+}
+
+/// The parts of the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum TreeScope {
+    /// This node alone.
+    Own,
+    /// Its cluster.
+    Cluster,
+    /// The cluster of a level above, named by --level.
+    Above,
+    /// All nodes.
+    Root,
+}
+
+impl From<TreeScope> for opus_ipc::message::Scope {
+    fn from(scope: TreeScope) -> Self {
+        match scope {
+            TreeScope::Own => Self::Own,
+            TreeScope::Cluster => Self::Cluster,
+            TreeScope::Above => Self::Above,
+            TreeScope::Root => Self::Root,
+        }
+    }
 }
 
 /// `events`
@@ -394,6 +433,9 @@ mod tests {
             "publish ticker --file F",
             "subscribe ticker --out F",
             "events -f",
+            "dicast --json",
+            "dicast load --scope cluster",
+            "dicast 40 --level 2",
             "call node.status {}",
         ] {
             let words = std::iter::once("opus-node").chain(line.split_whitespace());

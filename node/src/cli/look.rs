@@ -12,6 +12,7 @@ use opus_ipc::message::{
 use super::{
     args::{DrainArgs, EventsArgs, Global, StatusArgs},
     connect::connect,
+    dicast::counted,
     exit::{Exit, Failure},
     output::{Output, duration, table},
 };
@@ -117,6 +118,9 @@ fn show_status(to: &mut dyn Write, status: &Status) -> io::Result<()> {
         writeln!(to, "  listen   {address}")?;
     }
     writeln!(to, "  network  {} ({})", status.network, status.profile)?;
+    if let Some(nodes) = &status.nodes {
+        writeln!(to, "  nodes    {}", counted(nodes))?;
+    }
     writeln!(to, "  socket   {}", status.socket)?;
     let up = duration(status.uptime_ms);
     writeln!(
@@ -171,6 +175,7 @@ mod tests {
             uptime_ms: 1_500,
             reach: "unknown".to_owned(),
             draining: false,
+            nodes: None,
         }
     }
 

@@ -9,6 +9,7 @@ use libp2p::{
     upnp,
 };
 use opus_core::Seed;
+use opus_dicast::Dicast;
 use opus_overlay::Overlay;
 use opus_probe::Probe;
 use opus_site::Site;
@@ -39,6 +40,8 @@ pub struct Behaviour {
     upnp: Toggle<upnp::tokio::Behaviour>,
     /// Paths.
     pub probe: opus_swarm::Behaviour<Probe>,
+    /// Who is there, and how the whole is.
+    pub dicast: opus_swarm::Behaviour<Dicast>,
     /// Overlay edges.
     pub overlay: opus_swarm::Behaviour<Overlay>,
     /// Decisions.
@@ -138,6 +141,8 @@ impl std::fmt::Debug for Behaviour {
 pub struct Machines {
     /// Paths.
     pub probe: Probe,
+    /// The hierarchy.
+    pub dicast: Dicast,
     /// Overlay edges.
     pub overlay: Overlay,
     /// Decisions.
@@ -214,6 +219,7 @@ impl Behaviour {
                 .into(),
             upnp: options.upnp.then(upnp::tokio::Behaviour::default).into(),
             probe: opus_swarm::Behaviour::new(machines.probe, clock, swarm),
+            dicast: opus_swarm::Behaviour::new(machines.dicast, clock, swarm),
             overlay: opus_swarm::Behaviour::new(machines.overlay, clock, swarm),
             site: opus_swarm::Behaviour::new(machines.site, clock, swarm),
             frames: frames::Behaviour::new(machines.data, local),

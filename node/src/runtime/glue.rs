@@ -6,7 +6,7 @@
 use libp2p::PeerId;
 use opus_core::{Contact, NodeId, OverlayId};
 use opus_site::{
-    Command, Event, MemberState, Refusal, Role,
+    Command, Event, MemberState, Refusal, Role, measure,
     spec::{AppRef, Spec},
 };
 use opus_swarm::Event as Adapted;
@@ -51,7 +51,13 @@ pub struct MemberChange {
 
 impl Core {
     pub(super) fn on_probe_event(&mut self, event: Adapted<opus_probe::Event>) {
-        if let Some(event) = self.unwrap_adapted("probe", event) {
+        let Some(event) = self.unwrap_adapted("probe", event) else {
+            return;
+        };
+        if let Some(command) = measure::answer(&event) {
+            self.behaviour().dicast.command(command);
+        }
+        if measure::concerns_site(&event) {
             self.behaviour().site.command(Command::Probe(event));
         }
     }
@@ -124,7 +130,11 @@ impl Core {
     }
 
     /// The machine's own event; an adapter's report about a peer is told and ends here.
-    fn unwrap_adapted<E>(&mut self, machine: &'static str, event: Adapted<E>) -> Option<E> {
+    pub(super) fn unwrap_adapted<E>(
+        &mut self,
+        machine: &'static str,
+        event: Adapted<E>,
+    ) -> Option<E> {
         match event {
             Adapted::Machine(event) => Some(event),
             Adapted::Penalised {
@@ -141,13 +151,17 @@ impl Core {
         }
     }
 
-    fn on_contact(&mut self, contact: &Contact) {
+    /// Takes the addresses of one who is about to be dialled; looks for some if there are none.
+    pub(super) fn on_contact(&mut self, contact: &Contact) {
         let peer = opus_swarm::peer_id(&contact.id);
         let mut known = false;
         for address in addr::addresses_of(&contact.hint) {
             known |= self.learn(peer, &address);
         }
-        if !known && self.behaviour().peers.book.addresses(&peer).is_empty() {
+        if !known
+            && !self.is_connected(contact.id)
+            && self.behaviour().peers.book.addresses(&peer).is_empty()
+        {
             self.seek(peer);
         }
     }
@@ -230,20 +244,23 @@ impl Core {
         self.behaviour().site.command(Command::Detach { att });
     }
 
-    /// Leaves every overlay, children handed over. The loop goes on for as long as it is asked.
+    /// Leaves every overlay, children handed over, and the tree, posts handed over. The loop goes on for as long as it is asked.
     pub fn drain(&mut self) {
         if !std::mem::replace(&mut self.draining, true) {
             self.tellers
                 .tell(Level::Info, "life", "draining: leaving every overlay");
             self.behaviour().site.command(Command::Drain);
+            self.leave_tree();
         }
     }
 
-    /// Whether a drain has come to its end: no overlay is left to leave, and the peers were told.
+    /// Whether a drain has come to its end: no overlay and no seat is left to leave, and the peers
+    /// were told.
     pub fn has_left(&self) -> bool {
         let behaviour = self.swarm.behaviour();
-        let unsent = behaviour.site.unsent() + behaviour.overlay.unsent();
-        unsent == 0 && self.overlay().overlays().next().is_none()
+        let unsent =
+            behaviour.site.unsent() + behaviour.overlay.unsent() + behaviour.dicast.unsent();
+        unsent == 0 && self.overlay().overlays().next().is_none() && !self.is_seated()
     }
 
     /// Whether the node is on its way out.

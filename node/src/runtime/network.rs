@@ -11,7 +11,7 @@ use libp2p::{
 use opus_core::NodeId;
 use opus_swarm::frames;
 
-use super::{Core, told::Level};
+use super::{Core, told::Level, tree::speaks_dicast};
 use crate::net::{
     BehaviourEvent,
     addr::{self, Policy, Reach, ip_of, is_relayed, reach_of},
@@ -48,11 +48,26 @@ struct Link {
     connections: BTreeMap<ConnectionId, Multiaddr>,
     ping: Option<Duration>,
     version: String,
+    /// Whether identify named dicast among its protocols.
+    in_tree: bool,
 }
 
 /// Connected peers. Bounded by the connection limits.
 #[derive(Debug, Default)]
 pub(super) struct Links(BTreeMap<PeerId, Link>);
+
+impl Links {
+    /// Peers that speak dicast.
+    pub(super) fn speakers(&self) -> impl Iterator<Item = PeerId> {
+        let speak = |(peer, link): (&PeerId, &Link)| link.in_tree.then_some(*peer);
+        self.0.iter().filter_map(speak)
+    }
+
+    /// Whether a peer is connected.
+    pub(super) fn has(&self, peer: &PeerId) -> bool {
+        self.0.contains_key(peer)
+    }
+}
 
 impl Core {
     #[expect(
@@ -72,6 +87,7 @@ impl Core {
                     connections: BTreeMap::new(),
                     ping: None,
                     version: String::new(),
+                    in_tree: false,
                 });
                 link.connections
                     .insert(connection_id, endpoint.get_remote_address().clone());
@@ -117,6 +133,7 @@ impl Core {
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Probe(event) => self.on_probe_event(event),
+            BehaviourEvent::Dicast(event) => self.on_dicast_event(event),
             BehaviourEvent::Overlay(event) => self.on_overlay_event(event),
             BehaviourEvent::Site(event) => self.on_site_event(event),
             BehaviourEvent::Identify(event) => self.on_identify(event),
@@ -210,6 +227,12 @@ impl Core {
                 self.feed_kademlia(peer_id, address);
             }
         }
+        let speaks = speaks_dicast(&info.protocols);
+        let link = self.links.0.get_mut(&peer_id).filter(|_| speaks);
+        // Told once: identify repeats itself.
+        if link.is_some_and(|link| !std::mem::replace(&mut link.in_tree, true)) {
+            self.on_tree_neighbour(&peer_id);
+        }
     }
 
     /// Takes an address that somebody told. Returns whether it is good for dialling.
@@ -245,8 +268,10 @@ impl Core {
         }
     }
 
-    /// Asks Kademlia for peers near ourselves while the mesh is short of neighbours.
+    /// Asks Kademlia for peers near ourselves while the mesh is short of neighbours. What others
+    /// said of our reachability ages meanwhile.
     pub(super) fn fill_mesh(&mut self) {
+        self.tell_tree_reach();
         let kept = self.swarm.behaviour().peers.kept();
         if kept < self.options.mesh.mesh_min {
             self.seek(self.peer_id());
@@ -269,6 +294,7 @@ impl Core {
             .and_then(|link| link.connections.values().next());
         self.reach
             .answered(self.clock.now(), server, address, event.result.is_ok());
+        self.tell_tree_reach();
     }
 
     fn on_listening(&mut self, address: &Multiaddr, up: bool) {
@@ -280,6 +306,7 @@ impl Core {
         self.tellers
             .tell(Level::Info, "reach", format!("{what} {address}"));
         self.reach.listening(address, up);
+        self.tell_tree_reach();
         self.refresh_policy();
         self.refresh_hint();
     }
@@ -330,6 +357,7 @@ impl Core {
         addresses.extend(listening);
         addresses.dedup();
         let hint = addr::hint_of(&addresses);
+        self.tell_tree_hint(hint.clone());
         self.behaviour()
             .site
             .command(opus_site::Command::Hint(hint));

@@ -110,6 +110,7 @@ impl Inner {
             uptime_ms: core.uptime_ms(),
             reach: core.reach().to_owned(),
             draining: core.is_draining(),
+            nodes: super::dicast::nodes(core),
         };
         Ok(self.handle.ask(read).await?)
     }

@@ -108,6 +108,11 @@ impl Dicast {
         u32::try_from(missing).unwrap_or(u32::MAX)
     }
 
+    /// All keys that this node knows, the built-in count of members first.
+    pub fn key_specs(&self) -> impl Iterator<Item = (KeyId, &KeySpec)> {
+        self.keys.iter()
+    }
+
     /// What this node knows of the key's definition.
     pub fn spec(&self, key: KeyId) -> Option<&KeySpec> {
         self.keys.spec(key)

@@ -3,7 +3,7 @@
 use opus_core::Malformed;
 use serde::{Deserialize, Serialize};
 
-use super::Lossy;
+use super::{Lossy, dicast::Answer};
 use crate::body::{bodies, maybe_num};
 
 /// Longest log filter, bytes.
@@ -67,7 +67,7 @@ pub enum Verdict {
 }
 
 /// Result of `node.status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// libp2p peer id.
     pub peer_id: String,
@@ -99,6 +99,9 @@ pub struct Status {
     pub reach: String,
     /// Whether it is about to leave.
     pub draining: bool,
+    /// How many nodes the network has, and how sure that is; absent while the node has no seat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<Answer>,
 }
 
 /// How a peer is reached.

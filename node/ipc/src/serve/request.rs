@@ -8,9 +8,9 @@ use crate::{
     body::Body,
     message::{
         AppAttach, AppDeploy, AppDetach, AppLine, AppList, AppRetire, AppShow, AppUpdate, AppView,
-        Attached, Check, Deployed, Empty, EventItem, Fault, Frame, FramesFlush, FramesRecv,
-        FramesSend, MemberItem, MembershipWatch, NodeDoctor, NodeDrain, NodeEvents, NodeLogSet,
-        NodePeers, NodeStatus, PeerLine, Sent, Status,
+        Attached, Check, Deployed, DicastShow, DicastView, Empty, EventItem, Fault, Frame,
+        FramesFlush, FramesRecv, FramesSend, MemberItem, MembershipWatch, NodeDoctor, NodeDrain,
+        NodeEvents, NodeLogSet, NodePeers, NodeStatus, PeerLine, Sent, Status, Tree, View,
     },
     method::{Method, for_each_method},
 };
@@ -95,7 +95,9 @@ impl Request {
             | Self::FramesSend(..)
             | Self::FramesFlush(..)
             | Self::FramesRecv(..)
-            | Self::MembershipWatch(..) => None,
+            | Self::MembershipWatch(..)
+            | Self::DicastShow(..)
+            | Self::DicastView(..) => None,
         }
     }
 }

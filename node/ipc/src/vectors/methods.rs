@@ -1,5 +1,7 @@
 //! At least three lawful frames for each method, and some for each frame without one.
 
+mod dicast;
+
 use bytes::Bytes;
 use opus_core::NodeId;
 use serde::Serialize;
@@ -8,12 +10,12 @@ use super::Vector;
 use crate::{
     body::Raw,
     message::{
-        AppAttach, AppDeploy, AppDetach, AppLine, AppList, AppRetire, AppShow, AppUpdate, AppView,
-        As, Attached, Check, Code, Deployed, Edge, Empty, End, EventItem, EventLine, Fault,
-        FlowLine, Frame, FramesFlush, FramesRecv, FramesSend, FromClient, FromNode, Goaway, Hello,
-        IpcSchema, Kind, Lease, LeaseKind, LimitsSaid, MemberItem, MemberState, MembershipWatch,
-        NodeDoctor, NodeDrain, NodeEvents, NodeLogSet, NodePeers, NodeStatus, PeerLine, Port,
-        Proto, Quote, Resume, Role, Sent, Status, Value, Verdict, Via, Welcome,
+        Answer, AppAttach, AppDeploy, AppDetach, AppLine, AppList, AppRetire, AppShow, AppUpdate,
+        AppView, As, Attached, Check, Code, Deployed, Edge, Empty, End, EventItem, EventLine,
+        Fault, FlowLine, Frame, FramesFlush, FramesRecv, FramesSend, FromClient, FromNode, Goaway,
+        Hello, IpcSchema, Kind, Lease, LeaseKind, LimitsSaid, MemberItem, MemberState,
+        MembershipWatch, NodeDoctor, NodeDrain, NodeEvents, NodeLogSet, NodePeers, NodeStatus,
+        PeerLine, Port, Proto, Quote, Resume, Role, Sent, Status, Value, Verdict, Via, Welcome,
         frame::{Named, params},
     },
     method::{FEATURES, Method},
@@ -49,6 +51,8 @@ pub(super) fn all() -> Vec<(&'static str, Vec<Vector>)> {
             Method::FramesFlush => frames_flush(&mut of),
             Method::FramesRecv => frames_recv(&mut of),
             Method::MembershipWatch => membership_watch(&mut of),
+            Method::DicastShow => dicast::show(&mut of),
+            Method::DicastView => dicast::view(&mut of),
             Method::IpcSchema => ipc_schema(&mut of),
         }
         all.push((method.name(), of.vectors));
@@ -194,6 +198,7 @@ fn node_status(of: &mut Of) {
         uptime_ms: 86_400_000,
         reach: "yes".to_owned(),
         draining: false,
+        nodes: None,
     };
     of.req("the request of the page", 1, &NodeStatus {});
     of.req_raw("with a deadline", 2, params(&NodeStatus {}, Some(500)));
@@ -204,6 +209,17 @@ fn node_status(of: &mut Of) {
     status.fix = Some("opus-node doctor".to_owned());
     status.draining = true;
     of.res("with cause and fix", 2, &status);
+    status.nodes = Some(Answer {
+        v: 10_000.0,
+        lo: 9_998.0,
+        hi: 10_000.0,
+        hard: true,
+        count: 10_000,
+        missing: 3,
+        double: 2,
+        age_ms: 1_250,
+    });
+    of.res("with the nodes of the network", 2, &status);
 }
 
 fn node_peers(of: &mut Of) {

@@ -57,6 +57,7 @@ pub(crate) fn status() -> Status {
         uptime_ms: 1_000,
         reach: "unknown".to_owned(),
         draining: false,
+        nodes: None,
     }
 }
 

@@ -9,4 +9,5 @@
 mod common;
 mod complete;
 mod connections;
+mod hierarchy;
 mod tree;

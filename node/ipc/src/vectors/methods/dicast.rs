@@ -1,0 +1,126 @@
+//! Of `dicast.show` and `dicast.view`.
+
+use super::{Of, PEER};
+use crate::message::{
+    Answer, ClusterLine, Code, DicastShow, DicastView, Fault, KeyLine, KeyName, QuantileLine,
+    Scope, SeatLine, TopLine, Tree, View,
+};
+
+const ANSWER: Answer = Answer {
+    v: 0.25,
+    lo: 0.24,
+    hi: 0.26,
+    hard: true,
+    count: 10_000,
+    missing: 2,
+    double: 1,
+    age_ms: 1_250,
+};
+
+fn cluster(level: u8, seats: Option<u64>) -> ClusterLine {
+    ClusterLine {
+        id: "00ff00ff00ff00ff".to_owned(),
+        epoch: 3,
+        level,
+        agent: PEER.to_owned(),
+        deputies: vec![PEER.to_owned()],
+        seats,
+    }
+}
+
+pub(super) fn show(of: &mut Of) {
+    let seat = |slot, role: &str, fit| SeatLine {
+        slot,
+        peer: PEER.to_owned(),
+        role: role.to_owned(),
+        fit,
+    };
+    let nodes = KeyLine {
+        key: 0,
+        name: Some("nodes".to_owned()),
+        function: "count".to_owned(),
+        own: Some(1.0),
+        cluster: Some(ANSWER),
+        root: Some(ANSWER),
+    };
+    let foreign = KeyLine {
+        key: 40,
+        name: None,
+        function: "top 3".to_owned(),
+        own: None,
+        cluster: None,
+        root: None,
+    };
+    let alone = Tree {
+        cluster: None,
+        members: Vec::new(),
+        path: Vec::new(),
+        posts: Vec::new(),
+        keys: vec![foreign.clone()],
+    };
+    let seated = Tree {
+        cluster: Some(cluster(1, Some(3))),
+        members: vec![
+            seat(0, "agent", true),
+            seat(1, "deputy", true),
+            seat(63, "member", false),
+        ],
+        path: vec![cluster(2, None)],
+        posts: vec![cluster(1, Some(3))],
+        keys: vec![nodes, foreign],
+    };
+    of.req("request", 1, &DicastShow {});
+    of.res("no seat yet", 1, &alone);
+    of.res("a seat below the root", 2, &seated);
+}
+
+pub(super) fn view(of: &mut Of) {
+    let named = |key, scope, level| DicastView {
+        key: Some(key),
+        scope: Some(scope),
+        level,
+    };
+    let of_root = View {
+        key: 3,
+        name: Some("load".to_owned()),
+        scope: Scope::Root,
+        level: None,
+        answer: ANSWER,
+        top: None,
+        quantiles: None,
+    };
+    let list = View {
+        key: 40,
+        name: None,
+        scope: Scope::Above,
+        level: Some(2),
+        top: Some(vec![TopLine {
+            node: "0707070707070707".to_owned(),
+            v: 0.5,
+        }]),
+        ..of_root.clone()
+    };
+    let distribution = View {
+        scope: Scope::Cluster,
+        quantiles: Some(vec![QuantileLine {
+            share: 0.5,
+            v: 0.25,
+            lo: 0.24,
+            hi: 0.26,
+        }]),
+        ..of_root.clone()
+    };
+    let load = || KeyName::Name("load".to_owned());
+    of.req("how many nodes there are", 1, &DicastView::default());
+    of.req("by name", 2, &named(load(), Scope::Root, None));
+    let above = named(KeyName::Number(40), Scope::Above, Some(2));
+    of.req("by number, of a cluster above", 3, &above);
+    of.req("this node's own", 4, &named(load(), Scope::Own, None));
+    of.res("a number", 2, &of_root);
+    of.res("a list", 3, &list);
+    of.res("a distribution", 4, &distribution);
+    let unknown = Fault::new(Code::NotFound, "no key 40 in this tree");
+    of.err("unknown key", 3, unknown.help("opus-node dicast"));
+    let early = Fault::new(Code::Unavailable, "no value of load is known yet");
+    of.err("nothing known yet", 2, early.retry_ms(1_000));
+}

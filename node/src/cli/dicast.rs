@@ -1,0 +1,267 @@
+//! `dicast`: the tree as the node knows it, and what is known of the whole.
+
+use std::io::{self, Write};
+
+use opus_ipc::message::{
+    Answer, ClusterLine, DicastShow, DicastView, KeyLine, KeyName, Scope, SeatLine, Tree, View,
+};
+
+use super::{
+    args::{DicastArgs, Global},
+    connect::connect,
+    exit::{Exit, Failure},
+    output::{Output, duration, table},
+};
+
+/// The tree and all keys; or one key, if it is named.
+pub(super) async fn dicast(
+    global: &Global,
+    args: &DicastArgs,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let client = connect(global).await?;
+    let one = args.key.is_some() || args.scope.is_some() || args.level.is_some();
+    if !one {
+        let tree = client.call(&DicastShow {}).await?;
+        output.result(&tree, |to| show_tree(to, &tree))?;
+        return Ok(Exit::Done);
+    }
+    let level = args.level;
+    let scope = args.scope.map(Scope::from);
+    let params = DicastView {
+        key: args.key.as_deref().map(key_name),
+        scope: scope.or(level.map(|_| Scope::Above)),
+        level,
+    };
+    let view = client.call(&params).await?;
+    output.result(&view, |to| show_view(to, &view))?;
+    Ok(Exit::Done)
+}
+
+/// Digits are a key's number, all else is a name.
+fn key_name(text: &str) -> KeyName {
+    text.parse()
+        .map_or_else(|_| KeyName::Name(text.to_owned()), KeyName::Number)
+}
+
+/// How many nodes there are, in words.
+pub(super) fn counted(nodes: &Answer) -> String {
+    let mut text = format!("{}", nodes.v);
+    if nodes.lo < nodes.hi {
+        text += &format!(" (from {} to {})", nodes.lo, nodes.hi);
+    }
+    if nodes.missing > 0 {
+        text += &format!(", {} more not heard of", nodes.missing);
+    }
+    text + &format!(", as of {} ago", duration(nodes.age_ms))
+}
+
+fn show_tree(to: &mut dyn Write, tree: &Tree) -> io::Result<()> {
+    let Some(cluster) = &tree.cluster else {
+        return writeln!(to, "no seat in a tree yet");
+    };
+    let nodes = tree.keys.iter().find(|line| line.key == 0);
+    if let Some(nodes) = nodes.and_then(|line| line.root.as_ref()) {
+        writeln!(to, "nodes    {}", counted(nodes))?;
+    }
+    writeln!(
+        to,
+        "cluster  {} epoch {}: {} of {} levels",
+        cluster.id,
+        cluster.epoch,
+        cluster.level,
+        tree.path.last().map_or(cluster.level, |root| root.level)
+    )?;
+    for post in &tree.posts {
+        let seats = post.seats.unwrap_or_default();
+        writeln!(
+            to,
+            "agent    of {} level {}: {seats} seats",
+            post.id, post.level
+        )?;
+    }
+    writeln!(to)?;
+    show_seats(to, &tree.members)?;
+    if !tree.path.is_empty() {
+        writeln!(to)?;
+        show_path(to, &tree.path)?;
+    }
+    writeln!(to)?;
+    show_keys(to, &tree.keys)
+}
+
+fn show_seats(to: &mut dyn Write, seats: &[SeatLine]) -> io::Result<()> {
+    let head = ["SEAT", "ROLE", "DIALLED", "PEER"].map(str::to_owned);
+    let rows = seats.iter().map(|seat| {
+        let dialled = if seat.fit { "yes" } else { "no" };
+        vec![
+            seat.slot.to_string(),
+            seat.role.clone(),
+            dialled.to_owned(),
+            seat.peer.clone(),
+        ]
+    });
+    let rows: Vec<Vec<String>> = std::iter::once(head.to_vec()).chain(rows).collect();
+    table(to, &rows)
+}
+
+fn show_path(to: &mut dyn Write, path: &[ClusterLine]) -> io::Result<()> {
+    let head = ["LEVEL", "CLUSTER", "EPOCH", "AGENT"].map(str::to_owned);
+    let rows = path.iter().map(|above| {
+        vec![
+            above.level.to_string(),
+            above.id.clone(),
+            above.epoch.to_string(),
+            above.agent.clone(),
+        ]
+    });
+    let rows: Vec<Vec<String>> = std::iter::once(head.to_vec()).chain(rows).collect();
+    table(to, &rows)
+}
+
+fn show_keys(to: &mut dyn Write, keys: &[KeyLine]) -> io::Result<()> {
+    let head = [
+        "KEY", "OF ALL", "VALUE", "AT LEAST", "AT MOST", "NODES", "MISSING", "AGE", "CLUSTER",
+        "OWN",
+    ];
+    let rows = keys.iter().map(|line| {
+        let mut row = vec![
+            name_of(line.key, line.name.as_deref()),
+            line.function.clone(),
+        ];
+        match &line.root {
+            Some(root) => row.extend([
+                number(root.v),
+                number(root.lo),
+                number(root.hi),
+                root.count.to_string(),
+                root.missing.to_string(),
+                duration(root.age_ms),
+            ]),
+            None => row.extend(["-"; 6].map(str::to_owned)),
+        }
+        let maybe = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), number);
+        row.push(maybe(line.cluster.as_ref().map(|answer| answer.v)));
+        row.push(maybe(line.own));
+        row
+    });
+    let head = head.map(str::to_owned).to_vec();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    table(to, &rows)
+}
+
+fn show_view(to: &mut dyn Write, view: &View) -> io::Result<()> {
+    let Answer { v, lo, hi, .. } = view.answer;
+    let name = name_of(view.key, view.name.as_deref());
+    let scope = match (view.scope, view.level) {
+        (Scope::Own, _) => "this node".to_owned(),
+        (Scope::Cluster, _) => "its cluster".to_owned(),
+        (Scope::Above, level) => format!("its cluster of level {}", level.unwrap_or(1)),
+        (Scope::Root, _) => "the whole".to_owned(),
+    };
+    writeln!(to, "{name} of {scope}: {}", number(v))?;
+    let kind = if view.answer.hard { "" } else { ", estimated" };
+    writeln!(to, "  between  {} and {}{kind}", number(lo), number(hi))?;
+    writeln!(
+        to,
+        "  for      {} nodes; {} known ones left out, {} perhaps twice",
+        view.answer.count, view.answer.missing, view.answer.double
+    )?;
+    writeln!(to, "  age      {} at most", duration(view.answer.age_ms))?;
+    for line in view.top.iter().flatten() {
+        writeln!(to, "  node     {}: {}", line.node, number(line.v))?;
+    }
+    for line in view.quantiles.iter().flatten() {
+        let (v, lo, hi) = (number(line.v), number(line.lo), number(line.hi));
+        writeln!(to, "  {:>3.0} %    {v} ({lo} to {hi})", line.share * 100.0)?;
+    }
+    Ok(())
+}
+
+fn name_of(key: u16, name: Option<&str>) -> String {
+    name.map_or_else(|| key.to_string(), str::to_owned)
+}
+
+/// At most four decimals, and none that say nothing.
+fn number(value: f64) -> String {
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: Answer = Answer {
+        v: 0.25,
+        lo: 0.24,
+        hi: 0.26,
+        hard: true,
+        count: 12,
+        missing: 1,
+        double: 0,
+        age_ms: 1_500,
+    };
+
+    #[test]
+    fn digits_are_a_number_and_all_else_is_a_name() {
+        assert_eq!(key_name("40"), KeyName::Number(40));
+        assert_eq!(key_name("load"), KeyName::Name("load".to_owned()));
+        assert_eq!(key_name("70000"), KeyName::Name("70000".to_owned()));
+    }
+
+    #[test]
+    fn a_count_that_is_not_sure_says_so() {
+        let sure = Answer {
+            v: 12.0,
+            lo: 12.0,
+            hi: 12.0,
+            missing: 0,
+            ..ANSWER
+        };
+        assert_eq!(counted(&sure), "12, as of 1.5 s ago");
+        let unsure = Answer {
+            lo: 10.0,
+            missing: 2,
+            ..sure
+        };
+        assert_eq!(
+            counted(&unsure),
+            "12 (from 10 to 12), 2 more not heard of, as of 1.5 s ago"
+        );
+    }
+
+    #[test]
+    fn an_answer_stands_with_its_bounds() {
+        let view = View {
+            key: 3,
+            name: Some("load".to_owned()),
+            scope: Scope::Above,
+            level: Some(2),
+            answer: ANSWER,
+            top: None,
+            quantiles: None,
+        };
+        let mut text = Vec::new();
+        show_view(&mut text, &view).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "load of its cluster of level 2: 0.25");
+        assert_eq!(lines[1], "  between  0.24 and 0.26");
+        assert!(lines[2].contains("12 nodes; 1 known ones left out"));
+    }
+
+    #[test]
+    fn a_node_without_a_seat_says_so() {
+        let tree = Tree {
+            cluster: None,
+            members: Vec::new(),
+            path: Vec::new(),
+            posts: Vec::new(),
+            keys: Vec::new(),
+        };
+        let mut text = Vec::new();
+        show_tree(&mut text, &tree).unwrap();
+        assert_eq!(String::from_utf8(text).unwrap(), "no seat in a tree yet\n");
+    }
+}
