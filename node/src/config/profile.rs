@@ -80,7 +80,7 @@ relay_client = true
 private_addresses = "own"
 [limits]
 memory = "512 MiB"
-connections = 50
+connections = 100
 disk = "1 GiB"
 up = "10 Mbit/s"
 down = "50 Mbit/s"
@@ -113,6 +113,6 @@ relay_client = false
 private_addresses = "any"
 [limits]
 memory = "512 MiB"
-connections = 50
+connections = 100
 disk = "1 GiB"
 "#;

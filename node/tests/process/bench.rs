@@ -295,7 +295,7 @@ impl Drop for Node {
     }
 }
 
-async fn ask<M: Call>(socket: &Path, params: &M) -> Result<M::Answer, CallError> {
+pub(crate) async fn ask<M: Call>(socket: &Path, params: &M) -> Result<M::Answer, CallError> {
     Client::connect(&[socket.to_owned()], "test")
         .await?
         .call(params)

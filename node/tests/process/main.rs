@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod bench;
+mod dicast;
 mod discovery;
 mod files;
 mod hostile_peers;

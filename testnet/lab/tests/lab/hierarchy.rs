@@ -7,9 +7,11 @@ use opus_dicast::{
     Scope,
     aggregate::{Answer, KeyId},
 };
+use opus_ipc::message::{DicastView, KeyName, Scope as Part};
 use opus_lab::{Lab, LabConfig};
+use opus_node::runtime::Core;
 
-use crate::common::seed;
+use crate::common::{client, seed};
 
 /// What one node says of the tree.
 #[derive(Debug)]
@@ -93,11 +95,77 @@ async fn real_nodes_form_one_tree_count_each_other_and_miss_the_dead() {
     let seed = seed(41);
     let config = LabConfig::wide_area(40, Seed::new(seed)).unwrap();
     let mut lab = Lab::start(config).unwrap();
-    let formed = one_tree(&lab, seed, Duration::from_secs(120)).await;
-    eprintln!("formed after {formed:?}");
+    one_tree(&lab, seed, Duration::from_secs(120)).await;
     for node in 0..8 {
         lab.kill(node * 5).await;
     }
-    let missed = one_tree(&lab, seed, Duration::from_secs(60)).await;
-    eprintln!("missed after {missed:?}");
+    one_tree(&lab, seed, Duration::from_secs(60)).await;
+    // Of those that are left, the agent of the whole tree: its posts go to others.
+    let agent = agent_at_the_top(&lab).await;
+    let handle = lab.handle(agent).unwrap().clone();
+    handle.ask(Core::drain).await.unwrap();
+    while !handle.ask(|core| core.has_left()).await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    lab.kill(agent).await;
+    one_tree(&lab, seed, Duration::from_secs(60)).await;
+}
+
+async fn agent_at_the_top(lab: &Lab) -> usize {
+    for node in 0..lab.len() {
+        let Some(handle) = lab.handle(node) else {
+            continue;
+        };
+        let root = handle.ask(|core| core.dicast().root()).await.unwrap();
+        if let Some(node) = root.and_then(|root| lab.index_of(root.agent.id)) {
+            return node;
+        }
+    }
+    panic!("no node knows a tree");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_sites_tell_of_themselves_comes_together_at_every_node() {
+    let seed = seed(42);
+    let config = LabConfig::wide_area(20, Seed::new(seed)).unwrap();
+    let lab = Lab::start(config).unwrap();
+    one_tree(&lab, seed, Duration::from_secs(120)).await;
+    for node in [0, 7, 19] {
+        let client = client(&lab, node).await;
+        let slots = |scope| DicastView {
+            key: Some(KeyName::Name("slots.offered".to_owned())),
+            scope: Some(scope),
+            level: None,
+        };
+        let own = loop {
+            let own = client.call(&slots(Part::Own)).await;
+            match own {
+                Ok(own) => break own.answer.v,
+                Err(error) if error.fault().is_some_and(|fault| fault.retry_ms.is_some()) => {}
+                Err(error) => panic!("seed {seed}: {error}"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
+        let mut patience = 60;
+        let whole = loop {
+            let whole = client.call(&slots(Part::Root)).await;
+            if let Ok(whole) = whole
+                && whole.answer.count == 20
+            {
+                break whole.answer;
+            }
+            assert!(
+                patience > 0,
+                "seed {seed}: the sites are not all in the sum"
+            );
+            patience -= 1;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
+        assert!(own > 0.0 && whole.hard, "seed {seed}: {whole:?}");
+        let truth = own * 20.0;
+        assert!(
+            (whole.lo..=whole.hi).contains(&truth) && whole.hi - whole.lo < 1.0,
+            "seed {seed}: {truth} is not in {whole:?}"
+        );
+    }
 }
