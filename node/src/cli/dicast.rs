@@ -66,7 +66,7 @@ fn show_tree(to: &mut dyn Write, tree: &Tree) -> io::Result<()> {
     }
     writeln!(
         to,
-        "cluster  {} epoch {}: {} of {} levels",
+        "cluster  {} epoch {}: level {} of {}",
         cluster.id,
         cluster.epoch,
         cluster.level,

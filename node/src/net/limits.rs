@@ -5,7 +5,9 @@
 //! At most 4 connections of one address, 16 of one /24 or /56, and 10 new ones per second of one
 //! block, so that one machine cannot fill the node's connection table. Denied before the Noise
 //! handshake. Loopback and in-process addresses are exempt: they are one machine by nature, and
-//! the operator's own.
+//! the operator's own. The members of this node's own cluster in the tree are near each other, so
+//! often of one block, and all keep a connection to its agent: of their addresses only the four of
+//! each are counted.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -97,8 +99,14 @@ pub struct Behaviour {
     /// Bounded by the swarm's limits on pending and established connections.
     connections: BTreeMap<ConnectionId, IpAddr>,
     recent: VecDeque<(Time, IpAddr)>,
+    /// Addresses of the members of our cluster, at most [`EXPECTED_MAX`] members. Overflow: the
+    /// further ones count as anybody.
+    expected: BTreeMap<PeerId, Vec<IpAddr>>,
     denied: u64,
 }
+
+/// Members of a cluster at most, and as many who are about to go.
+const EXPECTED_MAX: usize = 128;
 
 /// Most remembered arrivals of the last second; beyond it every arrival counts as too fast.
 const RECENT_MAX: usize = 4_096;
@@ -112,6 +120,7 @@ impl Behaviour {
             lists,
             connections: BTreeMap::new(),
             recent: VecDeque::new(),
+            expected: BTreeMap::new(),
             denied: 0,
         }
     }
@@ -119,6 +128,24 @@ impl Behaviour {
     /// Connections denied so far.
     pub fn denied(&self) -> u64 {
         self.denied
+    }
+
+    /// A node is in our cluster and may be reached at, and come from, these addresses.
+    pub fn expect(&mut self, peer: PeerId, addresses: &[Multiaddr]) {
+        let room = self.expected.len() < EXPECTED_MAX || self.expected.contains_key(&peer);
+        let ips: Vec<IpAddr> = addresses.iter().filter_map(ip_of).collect();
+        if room && !ips.is_empty() {
+            self.expected.insert(peer, ips);
+        }
+    }
+
+    /// A node is no longer in our cluster.
+    pub fn forget(&mut self, peer: &PeerId) {
+        self.expected.remove(peer);
+    }
+
+    fn is_expected(&self, ip: IpAddr) -> bool {
+        self.expected.values().any(|ips| ips.contains(&ip))
     }
 
     fn admit(&mut self, connection: ConnectionId, remote: &Multiaddr) -> Result<(), Denied> {
@@ -134,7 +161,7 @@ impl Behaviour {
             self.recent.pop_front();
         }
         let verdict = self.judge(ip);
-        if self.recent.len() < RECENT_MAX {
+        if self.recent.len() < RECENT_MAX && !self.is_expected(ip) {
             self.recent.push_back((now, block_of(ip)));
         }
         match verdict {
@@ -156,12 +183,14 @@ impl Behaviour {
 
     fn judge(&self, ip: IpAddr) -> Result<(), Denied> {
         let block = block_of(ip);
+        let expected = self.is_expected(ip);
         let recent = self
             .recent
             .iter()
             .filter(|(_, other)| *other == block)
             .count();
-        if recent >= self.limits.new_per_second || self.recent.len() >= RECENT_MAX {
+        let fast = recent >= self.limits.new_per_second && !expected;
+        if fast || self.recent.len() >= RECENT_MAX {
             return Err(Denied::Rate(ip));
         }
         if self
@@ -173,10 +202,13 @@ impl Behaviour {
         {
             return Err(Denied::Address(ip));
         }
+        if expected {
+            return Ok(());
+        }
         let in_block = self
             .connections
             .values()
-            .filter(|other| block_of(**other) == block);
+            .filter(|other| block_of(**other) == block && !self.is_expected(**other));
         if in_block.count() >= self.limits.per_block {
             return Err(Denied::Block(ip));
         }
@@ -308,6 +340,35 @@ mod tests {
             Err(Denied::Block(_))
         ));
         assert_eq!(admit(&mut behaviour, 17, "203.0.114.1"), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_cluster_may_come_from_one_block_and_strangers_only_as_far_as_ever() {
+        let mut behaviour =
+            Behaviour::new(AddressLimits::default(), Lists::default(), Clock::new());
+        let members: Vec<PeerId> = (0..47).map(|_| PeerId::random()).collect();
+        for (id, member) in members.iter().enumerate() {
+            behaviour.expect(*member, &[at(&format!("203.0.113.{id}"))]);
+            let came = admit(&mut behaviour, id, &format!("203.0.113.{id}"));
+            assert_eq!(came, Ok(()), "member {id}");
+        }
+        for id in 47..51 {
+            drop(admit(&mut behaviour, id, "203.0.113.0"));
+        }
+        let ip = "203.0.113.0".parse().unwrap();
+        let fifth = admit(&mut behaviour, 51, "203.0.113.0");
+        assert_eq!(fifth, Err(Denied::Address(ip)));
+        for id in 100..110 {
+            assert_eq!(
+                admit(&mut behaviour, id, &format!("203.0.113.{id}")),
+                Ok(())
+            );
+        }
+        let stranger = admit(&mut behaviour, 110, "203.0.113.110");
+        assert!(matches!(stranger, Err(Denied::Rate(_))));
+        behaviour.forget(&members[1]);
+        let once = admit(&mut behaviour, 111, "203.0.113.1");
+        assert!(matches!(once, Err(Denied::Rate(_))));
     }
 
     #[test]

@@ -142,7 +142,13 @@ impl Core {
                     });
                 }
             }
-            Event::MemberUp(contact) | Event::AgentChanged(contact) => self.note_contact(&contact),
+            Event::MemberUp(contact) => {
+                let peer = opus_swarm::peer_id(&contact.id);
+                let addresses = addr::addresses_of(&contact.hint);
+                self.behaviour().addresses.expect(peer, &addresses);
+                self.note_contact(&contact);
+            }
+            Event::AgentChanged(contact) => self.note_contact(&contact),
             Event::Joined(cluster) => {
                 let msg = format!("a seat in cluster {:016x}", cluster.id);
                 self.tellers.tell(Level::Info, "dicast", msg);
@@ -161,6 +167,7 @@ impl Core {
             }
             Event::MemberDown(peer) => {
                 let peer = opus_swarm::peer_id(&peer);
+                self.behaviour().addresses.forget(&peer);
                 let msg = format!("{peer} is gone from our cluster");
                 self.tellers.tell(Level::Debug, "dicast", msg);
             }
