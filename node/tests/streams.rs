@@ -122,7 +122,9 @@ impl Service for Desk {
             | Request::AppUpdate(..)
             | Request::AppRetire(..)
             | Request::AppList(..)
-            | Request::AppShow(..)) => {
+            | Request::AppShow(..)
+            | Request::DicastShow(..)
+            | Request::DicastView(..)) => {
                 other.refuse(Fault::new(Code::Denied, "not at this desk").help("ask another"));
             }
         }
