@@ -3,13 +3,12 @@
 //! Each key is specified here, once. Who holds the post at the top tells the tree what they are, if
 //! the tree does not know yet; every node sets its own values and sets them again when they change.
 //!
-//! | key | name | value of a node, and what is made of them |
-//! |---|---|---|
-//! | 0 | `nodes` | built into dicast: the count of nodes, exact |
-//! | 1 | `slots.offered` | overlays that it may carry; the sum, exact |
-//! | 2 | `slots.used` | overlays that it carries; the sum, to within 8 |
-//! | 3 | `load` | share of its slots that are used, 0 to 1; the mean, to within .01 |
-//! | 4 | `delivered` | share of the frames due to its programs that came in time, 0 to 1; the mean of the nodes with such programs, to within .01 |
+//! - 0, `nodes`: the count of nodes, exact; built into dicast.
+//! - 1, `slots.offered`: overlays that a site may carry; the sum, exact.
+//! - 2, `slots.used`: overlays that it carries; the sum, to within 8.
+//! - 3, `load`: the share of its slots that are used, 0 to 1; the mean, to within .01.
+//! - 4, `delivered`: the share of the frames due to its programs that came in time, 0 to 1; the mean
+//!   of the nodes with such programs, to within .01.
 //!
 //! A slot is room for one overlay: until there are leases, a site offers nothing finer. `delivered`
 //! is of the frames since the look before; a node has no value once none was due for a minute.
@@ -202,7 +201,7 @@ fn unknown(dicast: &Dicast) -> impl Iterator<Item = Command> {
 #[cfg(test)]
 mod tests {
     use opus_core::{Contact, Input, Machine, NodeId, Seed, Time};
-    use opus_dicast::Scope;
+    use opus_dicast::{Scope, aggregate::Value};
 
     use super::*;
 
@@ -227,7 +226,10 @@ mod tests {
 
     fn own(dicast: &Dicast, key: &Key) -> Option<f64> {
         let answer = dicast.view(Time::from_secs(1), key.id, Scope::Own)?;
-        Some(f64::midpoint(answer.lo, answer.hi))
+        match answer.value {
+            Value::Number(number) => Some(number),
+            other @ (Value::Top(_) | Value::Quantiles(_)) => panic!("{other:?} is no number"),
+        }
     }
 
     #[test]
