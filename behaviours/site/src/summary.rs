@@ -7,8 +7,8 @@
 //! - 1, `slots.offered`: overlays that a site may carry; the sum, exact.
 //! - 2, `slots.used`: overlays that it carries; the sum, to within 8.
 //! - 3, `load`: the share of its slots that are used, 0 to 1; the mean, to within .01.
-//! - 4, `delivered`: the share of the frames due to its programs that came in time, 0 to 1; the mean
-//!   of the nodes with such programs, to within .01.
+//! - 4, `delivered`: the share of the frames due to its programs that came in time, 0 to 1; the
+//!   mean of the nodes with such programs, to within .01.
 //!
 //! A slot is room for one overlay: until there are leases, a site offers nothing finer. `delivered`
 //! is of the frames since the look before; a node has no value once none was due for a minute.

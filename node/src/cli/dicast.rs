@@ -46,14 +46,18 @@ fn key_name(text: &str) -> KeyName {
 
 /// How many nodes there are, in words.
 pub(super) fn counted(nodes: &Answer) -> String {
-    let mut text = format!("{}", nodes.v);
-    if nodes.lo < nodes.hi {
-        text += &format!(" (from {} to {})", nodes.lo, nodes.hi);
-    }
-    if nodes.missing > 0 {
-        text += &format!(", {} more not heard of", nodes.missing);
-    }
-    text + &format!(", as of {} ago", duration(nodes.age_ms))
+    let bounds = if nodes.lo < nodes.hi {
+        format!(" (from {} to {})", nodes.lo, nodes.hi)
+    } else {
+        String::new()
+    };
+    let missing = if nodes.missing > 0 {
+        format!(", {} more not heard of", nodes.missing)
+    } else {
+        String::new()
+    };
+    let age = duration(nodes.age_ms);
+    format!("{}{bounds}{missing}, as of {age} ago", nodes.v)
 }
 
 fn show_tree(to: &mut dyn Write, tree: &Tree) -> io::Result<()> {

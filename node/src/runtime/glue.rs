@@ -244,8 +244,8 @@ impl Core {
         self.behaviour().site.command(Command::Detach { att });
     }
 
-    /// Leaves every overlay, children handed over, and the tree, posts handed over. The loop goes on
-    /// for as long as it is asked.
+    /// Leaves every overlay, children handed over, and the tree, posts handed over. The loop goes
+    /// on for as long as it is asked.
     pub fn drain(&mut self) {
         if !std::mem::replace(&mut self.draining, true) {
             self.tellers
