@@ -200,6 +200,8 @@ pub(crate) enum Request {
 pub(crate) struct Seek {
     /// Since when nobody who is in a tree has answered.
     pub(crate) silent_since: Time,
+    /// When one who is in a tree last told us the way.
+    pub(crate) led_at: Option<Time>,
     /// Whom to ask, at which level, the last first.
     pub(crate) next: Vec<(Contact, u8)>,
     /// Who is being asked.

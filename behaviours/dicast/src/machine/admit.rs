@@ -26,8 +26,10 @@ impl Dicast {
             return;
         }
         let Some(root) = self.root().filter(|_| self.is_in_tree()) else {
-            // Of some who wait for each other the one with the smallest identity waits for none.
-            let retry = if self.id() < from { RETRY } else { NEVER };
+            // Of some who wait for each other the one with the smallest identity waits for none; but
+            // whoever is on its way into a tree is worth waiting for.
+            let waits = self.id() < from || self.is_led(now);
+            let retry = if waits { RETRY } else { NEVER };
             self.send(now, from, Message::Busy((join.target, retry)));
             return;
         };
@@ -51,6 +53,12 @@ impl Dicast {
             Some(_) | None => posts_of(&root),
         };
         self.send(now, from, Message::Places(answer));
+    }
+
+    /// Whether the search for our own seat goes on in a tree.
+    fn is_led(&self, now: Time) -> bool {
+        let led_at = self.seeks.get(&1).and_then(|seek| seek.led_at);
+        led_at.is_some_and(|at| now.since(at) < self.config.seek_max)
     }
 
     /// Whether we hold a post, or a seat that we do not take for lost.

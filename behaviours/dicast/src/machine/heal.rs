@@ -183,6 +183,7 @@ impl Dicast {
         let posts = hello.posts.0.iter().cloned();
         let seek = Seek {
             silent_since: now,
+            led_at: None,
             next: posts.map(|contact| (contact, hello.height)).collect(),
             asked: None,
             hops: 0,

@@ -28,6 +28,7 @@ impl Dicast {
         }
         let seek = Seek {
             silent_since: now,
+            led_at: None,
             next: Vec::new(),
             asked: None,
             hops: 0,
@@ -126,6 +127,7 @@ impl Dicast {
             return;
         };
         seek.silent_since = now;
+        seek.led_at = Some(now);
         seek.asked = None;
         seek.hops += 1;
         if seek.hops > HOPS_MAX || agents.is_empty() {
