@@ -365,8 +365,8 @@ impl Track {
         }
     }
 
-    /// The seat's nodes will be counted in a sibling, once that reports; until then here. To be called
-    /// before the seat is freed.
+    /// The seat's nodes will be counted in a sibling, once that reports; until then here. To be
+    /// called before the seat is freed.
     pub(crate) fn haunt(&mut self, now: Time, slot: u8) {
         if self.seated.contains_key(&slot) {
             // They are counted here alone.
@@ -376,8 +376,8 @@ impl Track {
         }
     }
 
-    /// What sits at `slot` has just got its name, and with it nodes of `sibling`, or gave it some: with
-    /// its first report under that name these are counted once, and where they belong.
+    /// What sits at `slot` has just got its name, and with it nodes of `sibling`, or gave it some:
+    /// with its first report under that name these are counted once, and where they belong.
     pub(crate) fn until_reported(&mut self, slot: u8, view: &View, sibling: u8) {
         let Some(seat) = view.roster.get(slot) else {
             return;

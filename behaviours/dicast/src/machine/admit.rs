@@ -26,8 +26,8 @@ impl Dicast {
             return;
         }
         let Some(root) = self.root().filter(|_| self.is_in_tree()) else {
-            // Of some who wait for each other the one with the smallest identity waits for none; but
-            // whoever is on its way into a tree is worth waiting for.
+            // Of some who wait for each other the one with the smallest identity waits for none;
+            // but whoever is on its way into a tree is worth waiting for.
             let waits = self.id() < from || self.is_led(now);
             let retry = if waits { RETRY } else { NEVER };
             self.send(now, from, Message::Busy((join.target, retry)));

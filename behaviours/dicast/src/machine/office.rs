@@ -158,8 +158,8 @@ impl Dicast {
         }
     }
 
-    /// How many nodes the last agent of a cluster said that it missed, and may count twice. Of a half
-    /// that splits off, none: the other half goes on with them.
+    /// How many nodes the last agent of a cluster said that it missed, and may count twice. Of a
+    /// half that splits off, none: the other half goes on with them.
     fn uncertain_in(&self, view: &View) -> (u64, u64) {
         let Some(membership) = self.membership(view.level) else {
             return (0, 0);

@@ -292,7 +292,8 @@ impl Dicast {
         self.question(now, &whom, about, Question::Member(level, slot));
     }
 
-    /// The member answers, to us or to another. One that reaches us and does not beat sits elsewhere.
+    /// The member answers, to us or to another. One that reaches us and does not beat sits
+    /// elsewhere.
     pub(super) fn acquit(&mut self, now: Time, level: u8, slot: u8, to_us: bool) {
         let post = self.posts.get_mut(&level);
         let Some(child) = post.and_then(|post| post.children.get_mut(&slot)) else {

@@ -131,8 +131,8 @@ impl Dicast {
     }
 
     /// No value behind what members were told is older now: of our cluster, and of those above. A
-    /// record that stands for the newest one is as old as that; one that is due but not told again yet
-    /// is as old as it was, and older.
+    /// record that stands for the newest one is as old as that; one that is due but not told again
+    /// yet is as old as it was, and older.
     pub(super) fn oldest_told(&self, now: Time, level: u8) -> Ages {
         let mut ages = Ages::default();
         let Some(post) = self.posts.get(&level) else {

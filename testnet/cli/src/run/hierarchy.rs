@@ -159,21 +159,20 @@ fn failed_names(families: &[Family]) -> Vec<&'static str> {
 
 fn object(families: &[Family]) -> anyhow::Result<String> {
     let runs: Vec<_> = families.iter().flat_map(|family| &family.runs).collect();
-    let json = match runs.as_slice() {
-        [outcome] => serde_json::to_string(outcome),
-        _ => {
-            let sized = families.iter().filter(|family| family.runs.len() > 1);
-            let mut seeds: Vec<u64> = runs.iter().map(|run| run.seed).collect();
-            seeds.dedup();
-            serde_json::to_string(&Sweep {
-                schema: 1,
-                scenario: runs.first().map_or("", |run| &run.scenario),
-                seeds,
-                bytes_over_first: sized.map(|it| it.bytes_over_first.as_slice()).collect(),
-                expect_failed: failed_names(families),
-                runs,
-            })
-        }
+    let json = if let [outcome] = runs.as_slice() {
+        serde_json::to_string(outcome)
+    } else {
+        let sized = families.iter().filter(|family| family.runs.len() > 1);
+        let mut seeds: Vec<u64> = runs.iter().map(|run| run.seed).collect();
+        seeds.dedup();
+        serde_json::to_string(&Sweep {
+            schema: 1,
+            scenario: runs.first().map_or("", |run| &run.scenario),
+            seeds,
+            bytes_over_first: sized.map(|it| it.bytes_over_first.as_slice()).collect(),
+            expect_failed: failed_names(families),
+            runs,
+        })
     };
     json.context("the result is not finite")
 }
@@ -221,7 +220,8 @@ fn sizes(family: &Family) -> Option<String> {
     let rows: Vec<String> = rows.collect();
     let mut text = format!("bytes over those of the first size: {}", rows.join(", "));
     if let Some(name) = family.failed {
-        text.push_str(&format!("\ndoes not hold: {name}"));
+        text.push_str("\ndoes not hold: ");
+        text.push_str(name);
     }
     Some(text)
 }

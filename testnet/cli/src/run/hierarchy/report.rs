@@ -60,14 +60,20 @@ fn figures(html: &mut String, run: &DicastOutcome) -> anyhow::Result<()> {
 }
 
 fn pictures(html: &mut String, history: &[Moment]) {
-    let of = |value: fn(&Moment) -> Option<f64>| -> Vec<(f64, Option<f64>)> {
-        let row = |row: &Moment| (row.at_s as f64, value(row));
-        history.iter().map(row).collect()
-    };
-    let line = |name, value| Line {
-        name,
-        points: of(value),
-    };
+    pictures_of_answers(html, history);
+    pictures_of_nodes(html, history);
+}
+
+type Figure = fn(&Moment) -> Option<f64>;
+
+fn line_of(history: &[Moment], name: &'static str, value: Figure) -> Line<'static> {
+    let point = |row: &Moment| (row.at_s as f64, value(row));
+    let points = history.iter().map(point).collect();
+    Line { name, points }
+}
+
+fn pictures_of_answers(html: &mut String, history: &[Moment]) {
+    let line = |name, value| line_of(history, name, value);
     chart(
         html,
         "bytes sent by the mean node in a second",
@@ -104,6 +110,10 @@ fn pictures(html: &mut String, history: &[Moment]) {
             }),
         ],
     );
+}
+
+fn pictures_of_nodes(html: &mut String, history: &[Moment]) {
+    let line = |name, value| line_of(history, name, value);
     chart(
         html,
         "nodes",
