@@ -18,7 +18,7 @@ const OTHERS_SELDOM: u32 = 6;
 /// Between which shares of the pause the real one is drawn.
 const PAUSES: (f64, f64) = (0.75, 1.25);
 
-/// Contacts that are greeted at once by who has lost a part of the tree: most may be dead.
+/// Contacts that are greeted at once by a root that has lost a part of the tree: most may be dead.
 const GREETED: usize = 3;
 
 impl Dicast {
@@ -81,7 +81,8 @@ impl Dicast {
             return;
         };
         let root = self.is_root(level);
-        let many = self.has_lost_many(now);
+        // Who sits at the top looks harder; if all did, the strangers would have much to answer.
+        let many = (root || self.sits_at_top(level)) && self.has_lost_many(now);
         // Whoever has just become a root greets at once.
         let soon = now + self.config.hello.mul_f64(PAUSES.1);
         if now < self.hello_at && !(root && self.hello_at > soon) {
@@ -105,7 +106,7 @@ impl Dicast {
         if root {
             self.tell(Event::WantSeeds);
         }
-        let count = if many { GREETED } else { 1 };
+        let count = if many && root { GREETED } else { 1 };
         let (chosen, _) = seeds.partial_shuffle(&mut self.rng, count);
         for to in chosen {
             if root {
@@ -115,6 +116,12 @@ impl Dicast {
                 self.send_to(now, to, Message::Hello(hint));
             }
         }
+    }
+
+    /// Whether our post at `level` has its seat in the root's cluster.
+    fn sits_at_top(&self, level: u8) -> bool {
+        let up = self.posts.get(&level).and_then(|post| post.up.as_ref());
+        up.is_some_and(|up| up.path.0.is_empty())
     }
 
     /// Whether more than a twentieth of the tree is missing: there may be another.
