@@ -141,6 +141,7 @@ impl Dicast {
         });
         let Some(post) = open.filter(|_| merge.view.agent.id == from) else {
             self.send(now, from, Message::Busy((level, RETRY)));
+            self.make_room(now, level, merge.view.roster.len());
             return;
         };
         post.phase = Phase::Asking(Request::Absorb {
@@ -154,6 +155,20 @@ impl Dicast {
             self.finish_absorb(now, level, next);
         } else {
             self.ask_parent(now, level);
+        }
+    }
+
+    /// Two roots of one height that do not fit into one cluster: ours becomes two below a new root,
+    /// below which the other finds a seat when it hears of it.
+    fn make_room(&mut self, now: Time, level: u8, others: usize) {
+        let root = self.is_root(level);
+        let crowded = self.posts.get(&level).is_some_and(|post| {
+            let seats = post.view.roster.len();
+            let acting = matches!(post.phase, Phase::Acting);
+            acting && seats >= 2 * self.config.size_min && seats + others > SEATS_MAX
+        });
+        if root && crowded {
+            self.begin_split(now, level);
         }
     }
 

@@ -64,3 +64,23 @@ fn who_is_alone_leaves_at_once() {
     assert!(world.net.events.iter().any(left));
     assert!(world.net.machine(id).leaf().is_none());
 }
+
+#[test]
+fn two_trees_whose_roots_do_not_fit_into_one_cluster_become_one() {
+    let mut world = World::new(80, 16, 95);
+    world.cut(|id| id.index() < 40);
+    world.start(0, &[]);
+    world.start(40, &[0]);
+    world.run(8);
+    for index in (1..40).chain(41..80) {
+        let first = if index < 40 { 0 } else { 40 };
+        world.start(index, &[first]);
+        world.run_for(Duration::from_millis(100));
+    }
+    world.run(40);
+    let roots = world.posts();
+    let seats: Vec<usize> = roots.values().map(|(_, view)| view.roster.len()).collect();
+    assert_eq!(seats, [40, 40]);
+    world.heal();
+    world.assert_one_tree_within(120);
+}
