@@ -152,7 +152,12 @@ fn walk_with(what: &str, start: &Scene, spare: Spare, mortal: &'static [u8], ahe
         mortal,
     };
     match walk::walk(start, &rules) {
-        Ok(seen) => println!("{what}: {seen:?}"),
+        Ok(seen) => {
+            println!("{what}: {seen:?}");
+            // A walk that goes nowhere would find nothing.
+            let far = seen.states >= STATES / 4 && seen.depth >= 3 && seen.healed > 0;
+            assert!(far, "{what} ended early: {seen:?}");
+        }
         Err(found) => fail(start, found),
     }
 }
