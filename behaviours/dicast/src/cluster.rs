@@ -3,7 +3,7 @@
 //! A cluster of level 1 seats nodes; one of level `l` above seats clusters of level `l - 1`, each
 //! by its agent. A seat keeps its number for life, so that a message names its sender in one byte.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use opus_core::{
     Contact, Malformed, NodeId,
@@ -68,7 +68,24 @@ impl Place {
             _ => UNKNOWN_US,
         }
     }
+
+    /// Whether `now` is known, and so far away that it is worth a word.
+    pub fn has_moved(self, now: Self) -> bool {
+        match (self.0, now.0) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(one), Some(other)) => {
+                let along = one.0.iter().zip(other.0).map(|(a, b)| a.abs_diff(b));
+                let heights = one.1.abs_diff(other.1);
+                along.chain([heights]).any(|us| us > MOVED_US)
+            }
+        }
+    }
 }
+
+/// A place that moved by less than this, in microseconds, is not told again: no decision depends on
+/// it.
+const MOVED_US: u32 = 2_000;
 
 /// How far away what has no coordinate is taken to be: 1 s, farther than any real round trip.
 const UNKNOWN_US: u32 = 1_000_000;
@@ -138,7 +155,8 @@ impl Seat {
 /// The seats of a cluster, by number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
-    seats: BTreeMap<u8, Seat>,
+    /// By rising number. A list, since every node holds one: a map takes half as much again.
+    seats: Vec<(u8, Seat)>,
 }
 
 impl Roster {
@@ -154,17 +172,24 @@ impl Roster {
 
     /// All seats, by number.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u8, &Seat)> {
-        self.seats.iter().map(|(&slot, seat)| (slot, seat))
+        self.seats.iter().map(|(slot, seat)| (*slot, seat))
     }
 
     /// The seat of this number.
     pub fn get(&self, slot: u8) -> Option<&Seat> {
-        self.seats.get(&slot)
+        let at = self.position(slot).ok()?;
+        self.seats.get(at).map(|(_, seat)| seat)
     }
 
     /// The seat of this number, to change.
     pub fn get_mut(&mut self, slot: u8) -> Option<&mut Seat> {
-        self.seats.get_mut(&slot)
+        let at = self.position(slot).ok()?;
+        self.seats.get_mut(at).map(|(_, seat)| seat)
+    }
+
+    /// Where in the list the number stands, or would.
+    fn position(&self, slot: u8) -> Result<usize, usize> {
+        self.seats.binary_search_by_key(&slot, |(slot, _)| *slot)
     }
 
     /// Where `id` sits.
@@ -192,21 +217,26 @@ impl Roster {
         let numbers = 0..u8::try_from(SEATS_MAX).expect("seats are numbered in one byte");
         let slot = numbers
             .into_iter()
-            .find(|slot| !self.seats.contains_key(slot))?;
-        self.seats.insert(slot, seat);
+            .find(|&slot| self.position(slot).is_err())?;
+        self.put(slot, seat);
         Some(slot)
     }
 
     /// Puts a seat where the agent says it is. Numbers beyond [`SEATS_MAX`] are ignored.
     pub fn put(&mut self, slot: u8, seat: Seat) {
-        if usize::from(slot) < SEATS_MAX {
-            self.seats.insert(slot, seat);
+        if usize::from(slot) >= SEATS_MAX {
+            return;
+        }
+        match self.position(slot) {
+            Ok(at) => self.seats[at].1 = seat,
+            Err(at) => self.seats.insert(at, (slot, seat)),
         }
     }
 
     /// Frees a seat.
     pub fn remove(&mut self, slot: u8) -> Option<Seat> {
-        self.seats.remove(&slot)
+        let at = self.position(slot).ok()?;
+        Some(self.seats.remove(at).1)
     }
 
     /// Leaves each node its highest seat. A copy has some twice whose changes came late or not; and
@@ -216,7 +246,7 @@ impl Roster {
         let again = |(_, seat): &(u8, &Seat)| !seen.insert(seat.id());
         let twice: Vec<u8> = self.iter().rev().filter(again).map(|it| it.0).collect();
         for slot in twice {
-            self.seats.remove(&slot);
+            self.remove(slot);
         }
     }
 

@@ -37,6 +37,13 @@ pub struct Config {
     pub trial: Duration,
     /// How long a joiner waits for an answer.
     pub join_wait: Duration,
+    /// A node that has come into the tree looks for a nearer cluster after so long, and again after
+    /// twice as long; ...
+    pub scout_soon: Duration,
+    /// ... so often; ...
+    pub scouts_soon: u32,
+    /// ... then as seldom as this.
+    pub scout: Duration,
     /// How long a node seeks a tree before it is one of its own.
     pub seek_max: Duration,
     /// Children whose delay a joiner measures before it goes on to the nearest.
@@ -75,6 +82,9 @@ impl Default for Config {
             member_silence_new: Duration::from_millis(5_250),
             trial: Duration::from_millis(1_500),
             join_wait: Duration::from_secs(2),
+            scout_soon: Duration::from_secs(3),
+            scouts_soon: 3,
+            scout: Duration::from_secs(600),
             seek_max: Duration::from_secs(5),
             measured_max: 6,
             measure_wait: Duration::from_secs(3),

@@ -26,9 +26,47 @@ pub(crate) fn rank(roster: &Roster, proven: Duration) -> Vec<u8> {
     fit.into_iter().map(|(_, slot)| slot).collect()
 }
 
+/// The deputies, the first successor first. Those `before` stay in their order as long as they are
+/// fit: each change is told to all below. Others follow by rank, and the best goes first if it is
+/// clearly better than the first of those before.
+pub(crate) fn deputies(before: &[u8], roster: &Roster, proven: Duration) -> Vec<u8> {
+    let ranked = rank(roster, proven);
+    let mut deputies: Vec<u8> = before.to_vec();
+    deputies.retain(|slot| ranked.contains(slot));
+    let (Some(&best), Some(&first)) = (ranked.first(), deputies.first()) else {
+        return ranked;
+    };
+    let is_proven = |slot: u8| {
+        let seat = roster.get(slot);
+        seat.is_some_and(|seat| u64::from(seat.up_s) >= proven.as_secs())
+    };
+    let better = is_more_central(roster, best, first) || is_proven(best) && !is_proven(first);
+    if better {
+        deputies.retain(|&slot| slot != best);
+        deputies.insert(0, best);
+    }
+    let others = ranked.into_iter().filter(|slot| !deputies.contains(slot));
+    let others: Vec<u8> = others.collect();
+    deputies.extend(others);
+    deputies
+}
+
 fn mean_us(roster: &Roster, seat: &Seat) -> u64 {
     let us = |(_, other): (u8, &Seat)| u64::from(seat.place.estimate_us(other.place));
     roster.iter().map(us).sum::<u64>() / roster.len().max(1) as u64
+}
+
+/// A seat is more central if its mean distance to all is so many hundredths of the other's at most.
+const MORE_CENTRAL_PERCENT: u64 = 80;
+
+/// Whether `one` is clearly nearer to all than `other`: by so much that errors of coordinates do
+/// not pass a post to and fro.
+pub(crate) fn is_more_central(roster: &Roster, one: u8, other: u8) -> bool {
+    let (Some(one), Some(other)) = (roster.get(one), roster.get(other)) else {
+        return false;
+    };
+    let known = one.place.0.is_some() && other.place.0.is_some();
+    known && mean_us(roster, one) * 100 <= mean_us(roster, other) * MORE_CENTRAL_PERCENT
 }
 
 /// The middle of all places that are known.

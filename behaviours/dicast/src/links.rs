@@ -22,6 +22,9 @@ const WANTED_MAX: usize = 256;
 /// How long a connection is held after the last word to a peer that is not kept.
 const HELD: Duration = Duration::from_secs(8);
 
+/// What the queue of orders keeps between two sweeps.
+const IDLE_CAPACITY: usize = 4;
+
 /// What the driver must be told.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Order {
@@ -66,11 +69,14 @@ impl Links {
         }
     }
 
+    /// Whether connections are kept to just these.
+    pub(crate) fn keeps(&self, mut peers: impl Iterator<Item = NodeId> + Clone) -> bool {
+        let named = |kept: &NodeId| peers.clone().any(|peer| peer == *kept);
+        self.kept.iter().all(named) && peers.all(|peer| self.kept.contains(&peer))
+    }
+
     /// Sets the peers to which connections are kept while they last.
     pub(crate) fn keep(&mut self, now: Time, peers: BTreeSet<NodeId>) {
-        if peers == self.kept {
-            return;
-        }
         for &peer in &peers {
             self.want(now, peer);
         }
@@ -81,7 +87,7 @@ impl Links {
         self.connected.insert(peer);
         if let Some(wish) = self.wanted.get_mut(&peer) {
             wish.used_at = now;
-            for message in wish.waiting.drain(..) {
+            for message in std::mem::take(&mut wish.waiting) {
                 self.orders.push_back(Order::Send(peer, Box::new(message)));
             }
         }
@@ -97,6 +103,7 @@ impl Links {
 
     /// Lets go what has not been used for a while.
     pub(crate) fn sweep(&mut self, now: Time) {
+        self.orders.shrink_to(IDLE_CAPACITY);
         let (kept, orders) = (&self.kept, &mut self.orders);
         self.wanted.retain(|peer, wish| {
             let holds = kept.contains(peer) || now.since(wish.used_at) < HELD;
@@ -105,6 +112,11 @@ impl Links {
             }
             holds
         });
+    }
+
+    /// All who are connected, for whatever reason.
+    pub(crate) fn connected(&self) -> impl Iterator<Item = NodeId> {
+        self.connected.iter().copied()
     }
 
     pub(crate) fn is_connected(&self, peer: NodeId) -> bool {

@@ -1,7 +1,7 @@
 //! The machine: inputs to joins, beats, pulses, takeovers. Dispatch and what all parts share.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
@@ -16,7 +16,8 @@ use crate::{
     cluster::{Ancestor, ClusterRef, LEVELS_MAX, Place, View},
     keys::Keys,
     links::{Links, Order},
-    state::{Asked, Check, Former, Handover, Measurement, Membership, Post, Seek},
+    state::{Asked, Check, Former, Handover, Measurement, Membership, Post, Scout, Seek},
+    wire::Leave,
 };
 
 mod address;
@@ -33,6 +34,7 @@ mod ourselves;
 mod post;
 mod push;
 mod report;
+mod scout;
 mod seek;
 mod split;
 mod view;
@@ -56,8 +58,12 @@ const FAR_MAX: usize = 8;
 /// Messages to ourselves that one input may cause; more would be a loop.
 const LOCAL_MAX: usize = 4_096;
 
-/// One for the tick, eight for each level, one for whatever is under way.
-const TIMERS_MAX: usize = 1 + 8 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
+/// What queues keep between heartbeats: a rest of the burst in which a cluster forms is most of what
+/// a leaf would ever need.
+const IDLE_CAPACITY: usize = 4;
+
+/// One for the tick, one for the scout, eight for each level, one for whatever is under way.
+const TIMERS_MAX: usize = 2 + 8 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
 
 /// One node's part in the hierarchy. See the crate for how, [`Machine`] for the calls.
 #[derive(Debug)]
@@ -78,10 +84,14 @@ pub struct Dicast {
     keys: Keys,
     /// Our own values.
     values: BTreeMap<KeyId, Sample>,
-    /// Our posts, by level.
-    posts: BTreeMap<u8, Post>,
+    /// Our posts, by level. Boxed: a map makes room for eleven, and keeps it.
+    posts: BTreeMap<u8, Box<Post>>,
     /// Seats sought, by level of the cluster.
     seeks: BTreeMap<u8, Seek>,
+    /// The look for a nearer cluster of level 1 than ours.
+    scout: Scout,
+    /// The seat that we left last: its agent, and what we said.
+    vacated: Option<(NodeId, Leave)>,
     /// Where a tree may be found, the newest last.
     seeds: BoundedQueue<Contact>,
     /// Who held a post at the top when we last heard, the newest last: the way back after a cut.
@@ -124,6 +134,8 @@ enum Timer {
     Tick,
     /// The next try of a search.
     Seek(u8),
+    /// The next look for a nearer cluster.
+    Scout,
     /// The agent of this level has been silent for too long, if it was not heard since.
     Silence(u8),
     /// A member of the post at this level that answers nobody has been silent for long enough.
@@ -170,6 +182,8 @@ impl Dicast {
             values: BTreeMap::new(),
             posts: BTreeMap::new(),
             seeks: BTreeMap::new(),
+            scout: Scout::default(),
+            vacated: None,
             seeds,
             far: BoundedQueue::new(FAR_MAX),
             formers: BoundedQueue::new(FORMERS_MAX),
@@ -224,6 +238,32 @@ impl Dicast {
         };
         let top = membership.path.0.last().cloned();
         Some(top.unwrap_or_else(|| membership.view.ancestor()))
+    }
+
+    /// Name of the cluster at the top, as far as we know.
+    fn root_cluster(&self) -> Option<ClusterRef> {
+        let membership = match self.posts.last_key_value() {
+            Some((_, post)) => match &post.up {
+                None => return Some(post.view.cluster),
+                Some(up) => up,
+            },
+            None => self.leaf.as_ref()?,
+        };
+        let top = membership.path.0.last();
+        Some(top.map_or(membership.view.cluster, |top| top.cluster))
+    }
+
+    /// Level of the cluster at the top, as far as we know.
+    fn height(&self) -> Option<u8> {
+        let membership = match self.posts.last_key_value() {
+            Some((&level, post)) => match &post.up {
+                None => return Some(level),
+                Some(up) => up,
+            },
+            None => self.leaf.as_ref()?,
+        };
+        let top = membership.path.0.last();
+        Some(top.map_or(membership.view.level, |top| top.level))
     }
 
     fn on_command(&mut self, now: Time, command: Command) {
@@ -294,13 +334,15 @@ impl Dicast {
             Message::Alive(nonce) => self.on_alive(now, from, nonce),
             Message::Accuse(accuse) => self.on_accuse(now, from, accuse),
             Message::Verdict(verdict) => self.on_verdict(now, from, &verdict),
-            Message::Join(join) => self.on_join(now, from, join),
+            Message::Join(join) => self.on_join(now, from, &join),
             Message::Places(places) => self.on_places(now, from, places),
             Message::Welcome(welcome) => self.on_welcome(now, from, welcome),
             Message::Busy((level, retry)) => self.on_busy(now, from, level, retry),
             Message::Ask(tag) => self.on_ask(now, from, tag),
+            Message::AskPath(tag) => self.on_ask_path(now, from, tag),
+            Message::Path((tag, path)) => self.on_path(now, from, tag, path),
             Message::Stranger(tag) => self.on_stranger(now, from, tag),
-            Message::Leave((tag, slot)) => self.on_leave(now, from, tag, slot),
+            Message::Leave(leave) => self.on_leave(now, from, leave),
             Message::Moved(moved) => self.on_moved(now, from, moved),
             Message::Claim(claim) => self.on_claim(now, from, claim),
             Message::Grant(grant) => self.on_grant(now, from, grant),
@@ -361,12 +403,8 @@ impl Dicast {
     fn settle(&mut self, now: Time) {
         self.hear_ourselves(now);
         self.drop_outdated_post();
-        let levels = self.membership_levels();
-        let agents = levels.iter().filter_map(|&level| self.membership(level));
-        let mut kept: BTreeSet<NodeId> = agents.map(|m| m.view.agent.id).collect();
-        kept.remove(&self.id());
-        self.links.keep(now, kept);
-        let root = self.root().map(|root| root.cluster);
+        self.keep_agents(now);
+        let root = self.root_cluster();
         if let Some(root) = root.filter(|_| root != self.root_told) {
             self.root_told = Some(root);
             self.tell(Event::RootChanged(root));
@@ -384,10 +422,23 @@ impl Dicast {
         }
     }
 
+    /// Connections to our agents are kept.
+    fn keep_agents(&mut self, now: Time) {
+        let me = self.id();
+        let above = self.posts.values().filter_map(|post| post.up.as_ref());
+        let agents = self.leaf.iter().chain(above).map(|it| it.view.agent.id);
+        let agents = agents.filter(|agent| *agent != me);
+        if !self.links.keeps(agents.clone()) {
+            let kept = agents.collect();
+            self.links.keep(now, kept);
+        }
+    }
+
     fn on_timer(&mut self, now: Time, timer: Timer) {
         match timer {
             Timer::Tick => self.on_tick(now),
             Timer::Seek(target) => self.on_seek_due(now, target),
+            Timer::Scout => self.on_scout_due(now),
             Timer::Silence(level) => self.look_at_agent(now, level),
             Timer::Judge(level) => self.judge_all(now, level),
             Timer::Doubt(level) => self.on_doubt_due(now, level),
@@ -403,6 +454,8 @@ impl Dicast {
 
     fn on_tick(&mut self, now: Time) {
         self.timers.set(Timer::Tick, now + self.config.heartbeat);
+        self.outputs.shrink_to(IDLE_CAPACITY);
+        self.local.shrink_to(IDLE_CAPACITY);
         self.links.sweep(now);
         for level in self.membership_levels() {
             self.beat(now, level);
@@ -421,7 +474,11 @@ impl Dicast {
 fn lane(message: &Message) -> Lane {
     let roster = matches!(
         message,
-        Message::Welcome(_) | Message::Places(_) | Message::Office(_) | Message::Merge(_)
+        Message::Welcome(_)
+            | Message::Path(_)
+            | Message::Places(_)
+            | Message::Office(_)
+            | Message::Merge(_)
     );
     if roster { Lane::Bulk } else { Lane::Control }
 }
@@ -460,6 +517,7 @@ impl Machine for Dicast {
         self.timers.next(|timer| match timer {
             Timer::Tick => "beat and pulse",
             Timer::Seek(_) => "seek a seat",
+            Timer::Scout => "look for a nearer cluster",
             Timer::Silence(_) => "look whether an agent is silent",
             Timer::Judge(_) => "a member has been silent for long enough",
             Timer::Doubt(_) => "doubt a silent agent",

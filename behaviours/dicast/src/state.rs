@@ -82,6 +82,8 @@ pub(crate) struct Post {
     pub(crate) up: Option<Membership>,
     pub(crate) phase: Phase,
     pub(crate) since: Time,
+    /// Since when the cluster has no parent, if it has none.
+    pub(crate) alone_since: Time,
     /// No split, merge or handover before this.
     pub(crate) calm_until: Time,
     /// Rounds of pulses so far.
@@ -209,6 +211,30 @@ pub(crate) struct Seek {
     pub(crate) hops: u8,
 }
 
+/// A look for a nearer cluster than the one in which we sit, as a node or for our post.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scout {
+    /// Looks so far since we came into the tree.
+    pub(crate) looks: u32,
+    /// Who is being asked for the clusters of which level that it knows.
+    pub(crate) asked: Option<(NodeId, u8)>,
+    /// The nearer agent who is asked for a seat.
+    pub(crate) wanted: Option<NodeId>,
+}
+
+impl Scout {
+    /// Whether `agent` is asked for a seat.
+    pub(crate) fn wants_seat_of(&self, agent: NodeId) -> bool {
+        self.wanted == Some(agent)
+    }
+
+    /// `peer` has nothing for us.
+    pub(crate) fn give_up(&mut self, peer: NodeId) {
+        self.asked.take_if(|(asked, _)| *asked == peer);
+        self.wanted.take_if(|wanted| *wanted == peer);
+    }
+}
+
 /// Whom a ping is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
@@ -260,6 +286,11 @@ pub(crate) enum Purpose {
     /// The way down to a seat at this level, among these children.
     Seek {
         target: u8,
+        level: u8,
+        agents: Vec<(Contact, Place)>,
+    },
+    /// Clusters of this level, one of which may be nearer than ours, or lead to one.
+    Scout {
         level: u8,
         agents: Vec<(Contact, Place)>,
     },

@@ -12,7 +12,7 @@ use crate::{
     aggregate::{
         Down, Grants, KeyId, KeySpec, Occupant, Origin, Record, Reporter, Slots, Term, Vacated,
     },
-    cluster::{ClusterRef, Roster, SEATS_MAX, Seat, View, nodes_max},
+    cluster::{ClusterRef, Place, Roster, SEATS_MAX, Seat, View, nodes_max},
     keys::Keys,
     machine::PLAN_FIRST,
 };
@@ -114,7 +114,12 @@ pub(crate) struct Uplink {
     /// A beat that was to be answered at once, and how often it was said.
     pub(crate) unheard: Option<(u32, u8)>,
     pub(crate) inbox: Inbox,
+    /// Where the agent was told that we stand, and in how many beats that will be said again.
+    place: (Place, u8),
 }
+
+/// A place is told in so many beats: one may be lost.
+const PLACE_TELLS: u8 = 3;
 
 impl Uplink {
     pub(crate) fn new(now: Time, node: NodeId) -> Self {
@@ -126,7 +131,21 @@ impl Uplink {
             rtt: Duration::ZERO,
             unheard: None,
             inbox: Inbox::default(),
+            place: (Place::default(), 0),
         }
+    }
+
+    /// What the next beat says of where we stand: nothing if the agent knows.
+    pub(crate) fn place_to_tell(&mut self, here: Place) -> Place {
+        let (told, tells) = &mut self.place;
+        if told.has_moved(here) {
+            (*told, *tells) = (here, PLACE_TELLS);
+        }
+        if *tells == 0 {
+            return Place::default();
+        }
+        *tells -= 1;
+        *told
     }
 
     /// These keys have other specs: what is known of them means nothing any more.
@@ -146,6 +165,8 @@ impl Uplink {
         self.heard = None;
         self.unheard = None;
         self.inbox.pushed = 0;
+        // A new agent may only know where we stood when we joined.
+        self.place = (Place::default(), 0);
     }
 
     /// What we speak for has another name: the next report begins a new term.
@@ -204,6 +225,8 @@ pub(crate) struct Track {
     epoch: u32,
     seated: BTreeMap<u8, Seated>,
     doubles: BTreeMap<u8, (Time, u64)>,
+    /// Seats whose nodes are not counted until then.
+    held: BTreeMap<u8, Time>,
     /// Nodes that the last agent suspected to be counted twice, and until when.
     inherited: (u64, Time),
     ghosts: BTreeMap<u8, Time>,
@@ -264,6 +287,7 @@ impl Track {
             epoch: 1,
             seated: BTreeMap::new(),
             doubles: BTreeMap::new(),
+            held: BTreeMap::new(),
             inherited: (0, now),
             ghosts: BTreeMap::new(),
             changing: Vec::new(),
@@ -340,6 +364,7 @@ impl Track {
             if let Some((_, nodes)) = self.doubles.get(&slot) {
                 self.slots.suspect_double(slot, *nodes);
             }
+            self.slots.hold(slot, self.held.contains_key(&slot));
             self.grants.on_new_term(slot);
         }
     }
@@ -356,6 +381,13 @@ impl Track {
         let nodes = u64::from(nodes.max(1));
         self.doubles.insert(slot, (now + long, nodes));
         self.slots.suspect_double(slot, nodes);
+    }
+
+    /// Whoever has just taken the seat leaves another in the tree, and is missing until all may know
+    /// that it did.
+    pub(crate) fn hold(&mut self, now: Time, slot: u8) {
+        self.held.insert(slot, now + DOUBLE_JOINED);
+        self.slots.hold(slot, true);
     }
 
     /// The seat's nodes may be alive, and are counted nowhere. To be called before it is freed.
@@ -421,6 +453,7 @@ impl Track {
 
     fn vacate(&mut self, now: Time, slot: u8, how: Vacated) {
         self.doubles.remove(&slot);
+        self.held.remove(&slot);
         self.changing
             .retain(|it| it.slot != slot && it.sibling != slot);
         self.slots.vacate(slot, now, how);
@@ -431,6 +464,12 @@ impl Track {
     pub(crate) fn sweep(&mut self, now: Time) {
         for slot in due(&mut self.doubles, |(until, _)| *until <= now) {
             self.slots.suspect_double(slot, 0);
+        }
+        for slot in due(&mut self.held, |until| *until <= now) {
+            self.slots.hold(slot, false);
+            if let Some((_, nodes)) = self.doubles.get(&slot) {
+                self.slots.suspect_double(slot, *nodes);
+            }
         }
         for slot in due(&mut self.ghosts, |until| *until <= now) {
             // Whoever was to take them in has not said that it did.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     aggregate::Report,
-    cluster::{ClusterRef, DEPUTIES, Path, Seat, View},
+    cluster::{ClusterRef, DEPUTIES, Path, Place, Seat, View},
     track::Echo,
 };
 
@@ -32,6 +32,9 @@ pub(crate) const PLACES_MAX: usize = 12;
 /// with one outdated agent on each level.
 pub(crate) const HOPS_MAX: u8 = 12;
 
+/// Contacts elsewhere that go along with a post.
+pub(crate) const OFFICE_FAR_MAX: usize = 8;
+
 /// A wish for a seat in a cluster of level `target`. Answered by `Welcome`, `Places` or `Busy`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Join {
@@ -39,11 +42,22 @@ pub struct Join {
     pub target: u8,
     /// Level of the cluster that is asked; 0 asks where the root is.
     pub at: u8,
+    /// Whether the one who wants it has a seat in a cluster of this level already, which it leaves
+    /// for this one.
+    pub moves: bool,
+    /// Whether it may still be counted where it was before.
+    pub counted: bool,
     /// Who wants it.
     pub seat: Seat,
 }
 
-packed!(Join { target, at, seat });
+packed!(Join {
+    target,
+    at,
+    moves,
+    counted,
+    seat
+});
 
 /// Where to ask next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +67,7 @@ pub struct Places {
     /// Whether the contacts stand for one cluster, so that any will do; else the nearest is best.
     pub same: bool,
     /// Whom to ask: contact, where the cluster is.
-    pub agents: Few<(Contact, crate::cluster::Place), PLACES_MAX>,
+    pub agents: Few<(Contact, Place), PLACES_MAX>,
 }
 
 packed!(Places {
@@ -88,6 +102,8 @@ pub struct Beat {
     pub size: u32,
     /// Whether it may hold a post.
     pub fit: bool,
+    /// Where it stands, if that is not where it was last told to be; else unknown.
+    pub place: Place,
     /// The cluster that the sender is the agent of, above level 1.
     pub child: Option<ClusterRef>,
     /// Digest of the table of keys.
@@ -108,6 +124,7 @@ packed!(Beat {
     seq,
     size,
     fit,
+    place,
     child,
     keys,
     echo,
@@ -288,9 +305,11 @@ pub struct Office {
     pub view: View,
     /// Its seat in the parent cluster; none for the root.
     pub up: Option<Welcome>,
+    /// Whom the giver knows elsewhere: who greets other trees from now on shall know them too.
+    pub far: Few<Contact, OFFICE_FAR_MAX>,
 }
 
-packed!(Office { old, view, up });
+packed!(Office { old, view, up, far });
 
 /// A cluster that is too small, to the agent of its nearest sibling.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -362,6 +381,20 @@ packed!(Moved {
     seat,
     deputies
 });
+
+/// A member to its agent: this seat is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leave {
+    /// Of the cluster.
+    pub tag: u16,
+    /// The sender's seat.
+    pub slot: u8,
+    /// Whether what sat there is counted elsewhere in the same tree, or is gone for good; else it
+    /// may be in a tree of which the agent knows nothing.
+    pub known: bool,
+}
+
+packed!(Leave { tag, slot, known });
 
 /// A question about a member that seems dead, to another member; and the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -439,8 +472,8 @@ messages! {
     10 Ask(u16),
     /// The cluster with this tag has no seat for you.
     11 Stranger(u16),
-    /// I leave this seat of the cluster with this tag.
-    12 Leave((u16, u8)),
+    /// See [`Leave`].
+    12 Leave(Leave),
     /// See [`Moved`].
     13 Moved(Moved),
     /// See [`Claim`].
@@ -479,6 +512,10 @@ messages! {
     30 Full(u16),
     /// See [`Specs`].
     31 Specs(Specs),
+    /// Tell me what is above the cluster with this tag.
+    32 AskPath(u16),
+    /// The clusters above the one with this tag.
+    33 Path((u16, Path)),
 }
 
 impl Serialize for Message {

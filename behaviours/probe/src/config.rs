@@ -34,6 +34,8 @@ pub struct Config {
     pub paths_max: usize,
     /// Connected peers. Overflow: further ones are taken as not connected.
     pub links_max: usize,
+    /// How long the path to a peer is remembered that is neither watched nor connected.
+    pub path_idle: Duration,
     /// Pings of one peer answered a second.
     pub answers_per_s: u32,
     /// Pings of one peer answered at once after a rest.
@@ -62,6 +64,7 @@ impl Default for Config {
             waiters_max: 64,
             paths_max: 4_096,
             links_max: 4_096,
+            path_idle: Duration::from_secs(120),
             answers_per_s: 4,
             answers_burst: 32,
         }

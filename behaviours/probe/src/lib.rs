@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod anchors;
 mod budget;
 mod command;
 mod config;

@@ -8,6 +8,7 @@ use rand::RngExt;
 
 use crate::{
     Command, Config, Event, Message, PathStats, Refusal,
+    anchors::Anchors,
     budget::Bucket,
     measure::{Flight, Jobs, Phase},
     path::{Path, Sample},
@@ -20,6 +21,9 @@ mod watching;
 
 /// A coordinate that drifted by this share of the round trip that moved it is told: a twentieth.
 const DRIFT_SHARE: f64 = 0.05;
+
+/// How often all anchors are gone through at each new measurement.
+const ROUNDS: usize = 2;
 
 /// Less drift than this, in milliseconds, is never told: no decision depends on it.
 const DRIFT_MS_MIN: f64 = 0.5;
@@ -35,6 +39,7 @@ pub struct Probe {
     coordinate: Coordinate,
     told: Coordinate,
     paths: Table,
+    anchors: Anchors,
     jobs: Jobs,
     watched: Watched,
     /// Connected peers; at most `Config::links_max`. Overflow: taken as not connected.
@@ -49,6 +54,8 @@ enum Timer {
     Job(NodeId),
     /// The watched peer's next ping is due.
     Watch(NodeId),
+    /// Paths that nobody asks for any more are forgotten.
+    Sweep,
 }
 
 /// What is remembered of a connection.
@@ -63,7 +70,7 @@ struct Link {
 impl Probe {
     /// A probe that knows nobody and stands at the origin.
     pub fn new(config: Config, rng: Rng) -> Self {
-        let timers = Timers::new(config.jobs_max + config.watched_max + 1);
+        let timers = Timers::new(config.jobs_max + config.watched_max + 2);
         Self {
             rng,
             timers,
@@ -71,6 +78,7 @@ impl Probe {
             coordinate: Coordinate::default(),
             told: Coordinate::default(),
             paths: Table::new(config.paths_max),
+            anchors: Anchors::default(),
             jobs: Jobs::new(&config),
             watched: Watched::new(),
             links: BTreeMap::new(),
@@ -130,9 +138,16 @@ impl Probe {
 
     fn on_message(&mut self, now: Time, from: NodeId, message: Message) {
         match message {
-            Message::Ping { nonce, coordinate } => {
+            Message::Ping {
+                nonce,
+                coordinate,
+                rtt_us,
+            } => {
                 if !self.admit(now, from) {
                     return;
+                }
+                if rtt_us > 0 {
+                    self.move_coordinate(&coordinate.into(), rtt_us);
                 }
                 if let Some(path) = self.paths.get_mut(from) {
                     path.coordinate = Some(coordinate.into());
@@ -191,22 +206,56 @@ impl Probe {
         let rtt_us = u32::try_from(rtt_us).unwrap_or(u32::MAX).max(1);
         let link = self.links.get_mut(&peer);
         let warm = link.is_some_and(|link| std::mem::replace(&mut link.warm, true));
+        if self.timers.get(Timer::Sweep).is_none() {
+            self.timers
+                .set(Timer::Sweep, now + self.config.path_idle / 2);
+        }
         let path = self.paths.touch(now, peer);
         path.coordinate = Some(coordinate);
         path.unreachable_at = None;
         if warm {
             path.record(now, Sample::Answered(rtt_us));
-            self.move_coordinate(&coordinate, rtt_us);
+            self.anchors.take(peer, coordinate, rtt_us);
+            self.settle_coordinate();
         } else {
             path.record(now, Sample::Setup(rtt_us));
         }
         warm
     }
 
+    fn sweep(&mut self, now: Time) {
+        let (links, watched) = (&self.links, &self.watched);
+        let wanted = |peer| links.contains_key(&peer) || watched.contains_key(&peer);
+        self.paths.sweep(now, self.config.path_idle, wanted);
+        if !self.paths.is_empty() {
+            self.timers
+                .set(Timer::Sweep, now + self.config.path_idle / 2);
+        }
+    }
+
+    /// One step towards or away from a peer that says how far it is.
     fn move_coordinate(&mut self, peer: &Coordinate, rtt_us: u32) {
         let direction = std::array::from_fn(|_| self.rng.random_range(-1.0..1.0));
         let sample_ms = f64::from(rtt_us) / 1e3;
         self.coordinate = self.coordinate.updated(peer, sample_ms, direction);
+        self.tell_moved(sample_ms);
+    }
+
+    /// Steps among all that we measured lately: each alone would pull us off what the others say.
+    fn settle_coordinate(&mut self) {
+        let direction = std::array::from_fn(|_| self.rng.random_range(-1.0..1.0));
+        let mut nearest_ms = f64::MAX;
+        for _ in 0..ROUNDS {
+            for &(_, coordinate, rtt_us) in self.anchors.iter() {
+                let sample_ms = f64::from(rtt_us) / 1e3;
+                nearest_ms = nearest_ms.min(sample_ms);
+                self.coordinate = self.coordinate.updated(&coordinate, sample_ms, direction);
+            }
+        }
+        self.tell_moved(nearest_ms);
+    }
+
+    fn tell_moved(&mut self, sample_ms: f64) {
         if drift_ms(&self.told, &self.coordinate) > (sample_ms * DRIFT_SHARE).max(DRIFT_MS_MIN) {
             self.told = self.coordinate;
             let moved = Event::Moved(self.coordinate);
@@ -225,6 +274,7 @@ impl Probe {
         let message = Message::Ping {
             nonce: flight.nonce,
             coordinate: self.coordinate.into(),
+            rtt_us: self.anchors.rtt_us(peer).unwrap_or(0),
         };
         self.send(peer, message);
     }
@@ -298,6 +348,7 @@ impl Machine for Probe {
                 Timer::Start => self.start_queued(now),
                 Timer::Job(peer) => self.on_mishap(now, peer),
                 Timer::Watch(peer) => self.on_watch_due(now, peer),
+                Timer::Sweep => self.sweep(now),
             }
         }
     }
@@ -307,6 +358,7 @@ impl Machine for Probe {
             Timer::Start => "start the next measurement",
             Timer::Job(_) => "a measurement takes too long",
             Timer::Watch(_) => "ping a watched peer",
+            Timer::Sweep => "forget old paths",
         })
     }
 

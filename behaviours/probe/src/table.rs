@@ -1,6 +1,6 @@
 //! All paths that are remembered, by peer, up to a capacity.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use opus_core::{NodeId, Time};
 
@@ -40,6 +40,17 @@ impl Table {
     /// The path to `peer`, to change, if remembered; not touched.
     pub(crate) fn get_mut(&mut self, peer: NodeId) -> Option<&mut Path> {
         self.paths.get_mut(&peer)
+    }
+
+    /// Forgets paths that nobody touched for `idle`, but for those that are `wanted`.
+    pub(crate) fn sweep(&mut self, now: Time, idle: Duration, wanted: impl Fn(NodeId) -> bool) {
+        let keeps = |peer: &NodeId, path: &Path| now.since(path.touched_at) < idle || wanted(*peer);
+        self.paths.retain(|peer, path| keeps(peer, path));
+    }
+
+    /// Whether no path is remembered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
     }
 
     /// All paths by rising peer.

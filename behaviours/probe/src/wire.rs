@@ -14,6 +14,9 @@ pub enum Message {
         nonce: u64,
         /// The sender's.
         coordinate: Position,
+        /// The round trip that the sender's last ping on this connection took, microseconds; 0 if
+        /// it does not know yet. So the one who is asked learns as much as the one who asks.
+        rtt_us: u32,
     },
     /// The answer.
     Pong {
@@ -23,6 +26,9 @@ pub enum Message {
         coordinate: Position,
     },
 }
+
+/// No round trip is believed to be longer: 5 s.
+const RTT_US_MAX: u32 = 5_000_000;
 
 impl Wire for Message {
     /// The longest message takes under 64 bytes.
@@ -36,6 +42,9 @@ impl Wire for Message {
     fn check(&mut self) -> Result<(), Malformed> {
         let (Self::Ping { coordinate, .. } | Self::Pong { coordinate, .. }) = self;
         *coordinate = coordinate.clamped();
+        if let Self::Ping { rtt_us, .. } = self {
+            *rtt_us = (*rtt_us).min(RTT_US_MAX);
+        }
         Ok(())
     }
 }
@@ -50,10 +59,16 @@ mod tests {
 
     fn message() -> impl Strategy<Value = Message> {
         let position = (any::<[i32; DIMENSIONS]>(), any::<u32>(), any::<u16>());
-        (any::<bool>(), any::<u64>(), position).prop_map(|(ping, nonce, (point, height, error))| {
+        let numbers = (any::<u64>(), any::<u32>());
+        (any::<bool>(), numbers, position).prop_map(|(ping, numbers, (point, height, error))| {
             let coordinate = Position(point, height, error);
+            let (nonce, rtt_us) = numbers;
             if ping {
-                Message::Ping { nonce, coordinate }
+                Message::Ping {
+                    nonce,
+                    coordinate,
+                    rtt_us,
+                }
             } else {
                 Message::Pong { nonce, coordinate }
             }

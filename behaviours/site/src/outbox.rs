@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use opus_core::{NodeId, Output};
 
+/// What the queue of outputs keeps when it is empty.
+const IDLE_CAPACITY: usize = 16;
+
 /// Outputs of a node of `N` machines, whose messages are `M` and whose events are `E`.
 #[derive(Debug)]
 pub(crate) struct Outbox<M, E, const N: usize> {
@@ -61,7 +64,12 @@ impl<M, E, const N: usize> Outbox<M, E, N> {
     }
 
     pub(crate) fn poll(&mut self) -> Option<Output<M, E>> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // The burst in which a cluster forms is most of what a leaf would ever need.
+            self.outputs.shrink_to(IDLE_CAPACITY);
+        }
+        output
     }
 
     fn release(&mut self, from: usize, peer: NodeId) {

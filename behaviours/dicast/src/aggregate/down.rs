@@ -182,6 +182,14 @@ impl Down {
         if (newer.count, newer.missing, newer.double) != (self.count, self.missing, self.double) {
             return f64::INFINITY;
         }
+        self.strays_in_value(record, spec)
+    }
+
+    /// The same for the value alone, whatever nodes it holds for.
+    pub fn strays_in_value(&self, record: &Record, spec: &KeySpec) -> f64 {
+        let Some(newer) = Self::of(self.key, self.origin, record, spec) else {
+            return f64::INFINITY;
+        };
         let gone = match (&newer.body, &self.body) {
             (Body::Number(a), Body::Number(b)) => (f64::from(*a) - f64::from(*b)).abs(),
             (Body::Whole(a), Body::Whole(b)) => a.distance(b, spec),

@@ -83,7 +83,16 @@ struct Place {
     answered: bool,
     /// Nodes it is said to have.
     expected: u64,
-    double: u64,
+    counts: Counts,
+}
+
+/// How what a slot says counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    /// So many of its nodes may be counted in another slot too.
+    Twice(u64),
+    /// Not at all: its nodes may still be counted where they were before, and are missing.
+    Held,
 }
 
 impl Default for Slots {
@@ -143,7 +152,7 @@ impl Slots {
             known: false,
             answered: false,
             expected,
-            double: 0,
+            counts: Counts::Twice(0),
         });
         if leaf && let Some(column) = self.columns.get_mut(&KeyId::MEMBERS) {
             column.put(slot, 0, Record::of_one(Summary::Count), 0.0);
@@ -217,8 +226,22 @@ impl Slots {
     /// At most so many nodes of the slot are counted in another one too, somewhere in the tree. To
     /// be kept until every ancestor of the other one may know that they left it.
     pub fn suspect_double(&mut self, slot: u8, nodes: u64) {
+        if let Some(Some(place)) = self.places.get_mut(usize::from(slot))
+            && place.counts != Counts::Held
+        {
+            place.counts = Counts::Twice(nodes);
+        }
+    }
+
+    /// While it is held, a slot's nodes are missing, whatever it says: they may be counted elsewhere
+    /// too. To be released as late as a suspicion of double counts ends.
+    pub fn hold(&mut self, slot: u8, held: bool) {
         if let Some(Some(place)) = self.places.get_mut(usize::from(slot)) {
-            place.double = nodes;
+            match (place.counts, held) {
+                (_, true) => place.counts = Counts::Held,
+                (Counts::Held, false) => place.counts = Counts::Twice(0),
+                (Counts::Twice(_), false) => {}
+            }
         }
     }
 
@@ -301,16 +324,21 @@ impl Slots {
             let Some(place) = place else {
                 continue;
             };
-            match column.get(slot) {
-                Some(held) => {
+            match (column.get(slot), place.counts) {
+                (Some(held), Counts::Held) => {
+                    fold.add_missing(held.record.count + held.record.missing);
+                }
+                (Some(held), Counts::Twice(nodes)) => {
                     fold.add_value(&held.record, f64::from(width));
-                    fold.add_double(place.double.min(held.record.count));
+                    fold.add_double(nodes.min(held.record.count));
                     if held.record.count > 0 {
                         oldest_us = place.age_us(now).max(oldest_us);
                     }
                 }
-                None if !place.known || column.awaits(slot) => fold.add_missing(place.expected),
-                None => {}
+                (None, _) if !place.known || column.awaits(slot) => {
+                    fold.add_missing(place.expected);
+                }
+                (None, _) => {}
             }
         }
         fold.add_missing(column.missing(now));

@@ -43,6 +43,8 @@ impl Dicast {
             let join = Join {
                 target: level,
                 at: level,
+                moves: false,
+                counted: true,
                 seat,
             };
             self.send_to(now, &agent, Message::Join(join));

@@ -10,7 +10,7 @@ use crate::{
     cluster::{Ancestor, Place, SEATS_MAX, Seat, View, nodes_max},
     state::{Child, Phase},
     track::DOUBLE_JOINED,
-    wire::{Join, Moved, Places, Welcome},
+    wire::{Join, Leave, Moved, Places, Welcome},
 };
 
 /// When one who finds no room should ask again.
@@ -21,7 +21,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) const NEVER: Duration = Duration::ZERO;
 
 impl Dicast {
-    pub(super) fn on_join(&mut self, now: Time, from: NodeId, join: Join) {
+    pub(super) fn on_join(&mut self, now: Time, from: NodeId, join: &Join) {
         if join.seat.id() != from || (join.target == 1) == join.seat.child.is_some() {
             return;
         }
@@ -44,7 +44,7 @@ impl Dicast {
             join.at
         };
         if at == join.target && self.posts.contains_key(&at) {
-            self.admit(now, at, join.seat);
+            self.admit(now, at, join);
             return;
         }
         let answer = match self.view_at(at) {
@@ -72,9 +72,11 @@ impl Dicast {
         post.or_else(|| self.membership(level).map(|m| &m.view))
     }
 
-    fn admit(&mut self, now: Time, level: u8, mut seat: Seat) {
+    fn admit(&mut self, now: Time, level: u8, join: &Join) {
+        let (mut seat, moves) = (join.seat.clone(), join.moves);
         let to = seat.id();
         seat.size = seat.size.clamp(1, nodes_max(level));
+        let size_split = self.config.size_split();
         let Some(post) = self.posts.get(&level) else {
             return;
         };
@@ -82,7 +84,12 @@ impl Dicast {
         let known = roster.find_seat(&seat);
         let fit = roster.iter().filter(|(_, seat)| seat.fit).count();
         let room = roster.len() < SEATS_MAX && (seat.fit || 4 * fit > roster.len());
-        let open = !matches!(post.phase, Phase::Merging { .. } | Phase::Leaving);
+        // Whoever has a seat elsewhere can wait until a split is over.
+        let open = match post.phase {
+            Phase::Merging { .. } | Phase::Leaving => false,
+            Phase::Acting => !moves || roster.len() < size_split,
+            Phase::Dividing { .. } | Phase::Asking(_) => !moves,
+        };
         if known.is_none() && !(room && open) {
             self.send(now, to, Message::Busy((level, RETRY)));
             return;
@@ -99,22 +106,36 @@ impl Dicast {
                 }
                 slot
             }
-            None => match self.add_seat(now, level, seat, DOUBLE_JOINED) {
+            None => match self.add_seat(now, level, seat, join.counted) {
                 Some(slot) => slot,
                 None => return,
             },
         };
         self.welcome(now, level, slot);
+        self.look_at_room(now, level);
+    }
+
+    /// Splits at once when the last seat but those of a split is taken: others wait for one.
+    fn look_at_room(&mut self, now: Time, level: u8) {
+        let full = self.posts.get(&level).is_some_and(|post| {
+            let acting = matches!(post.phase, Phase::Acting) && now >= post.calm_until;
+            acting && post.view.roster.len() >= self.config.size_split()
+        });
+        if full && self.leaving_since.is_none() {
+            self.begin_split(now, level);
+        }
     }
 
     /// Gives a new seat and tells all members. The seat's holder is told by the caller.
-    /// `double`: how long its nodes may be counted elsewhere too.
+    /// `counted`: whether its nodes may still be counted where they were. Then they are missing for a
+    /// while, which widens no bounds; the first nodes of a tree count at once, as possibly counted
+    /// twice.
     pub(super) fn add_seat(
         &mut self,
         now: Time,
         level: u8,
         seat: Seat,
-        double: Duration,
+        counted: bool,
     ) -> Option<u8> {
         self.free_other_seat(now, level, seat.id(), None);
         let post = self.posts.get_mut(&level)?;
@@ -123,7 +144,12 @@ impl Dicast {
         post.children.insert(slot, Child::new(now));
         self.on_seat_changed(now, level, slot);
         if let Some(post) = self.posts.get_mut(&level) {
-            post.track.suspect(now, slot, nodes, double);
+            let first = level == 1 && post.up.is_none();
+            if counted && !first {
+                post.track.hold(now, slot);
+            } else if counted {
+                post.track.suspect(now, slot, nodes, DOUBLE_JOINED);
+            }
         }
         Some(slot)
     }
@@ -219,8 +245,9 @@ impl Dicast {
         })
     }
 
-    pub(super) fn on_leave(&mut self, now: Time, from: NodeId, tag: u16, slot: u8) {
-        let Some(level) = self.post_of_tag(tag) else {
+    pub(super) fn on_leave(&mut self, now: Time, from: NodeId, leave: Leave) {
+        let slot = leave.slot;
+        let Some(level) = self.post_of_tag(leave.tag) else {
             return;
         };
         let Some(post) = self.posts.get_mut(&level) else {
@@ -228,7 +255,7 @@ impl Dicast {
         };
         let seat = post.view.roster.get(slot);
         if seat.is_some_and(|seat| seat.id() == from) {
-            if level > 1 {
+            if level > 1 && !leave.known {
                 // It may have gone to another root, of which we do not know.
                 post.track.lose(now, slot);
             }

@@ -165,10 +165,12 @@ impl Dicast {
         }
         let seat = seat.clone();
         self.promote(now, level, slot, seat);
+        let nodes = twin.add.as_ref().map_or(0, |seat| seat.size);
         let added_at = twin
             .add
-            .and_then(|seat| self.add_seat(now, level, seat, DOUBLE_JOINED));
+            .and_then(|seat| self.add_seat(now, level, seat, false));
         if let (Some(post), Some(at)) = (self.posts.get_mut(&level), added_at) {
+            post.track.suspect(now, at, nodes, DOUBLE_JOINED);
             if let Some(child) = post.children.get_mut(&at) {
                 child.native = true;
             }

@@ -1,7 +1,10 @@
 //! Trees that find each other become one: the smaller yields.
 
 use opus_core::{Contact, NodeId, Time, pack::Few};
-use rand::{RngExt, seq::SliceRandom};
+use rand::{
+    RngExt,
+    seq::{IndexedRandom, SliceRandom},
+};
 
 use super::{Dicast, Scope, Timer};
 use crate::{
@@ -30,6 +33,9 @@ impl Dicast {
         };
         post.lost = post.lost.or(whole);
         let up = post.up.take();
+        if up.is_some() {
+            post.alone_since = now;
+        }
         let above = up.iter().flat_map(|up| {
             let near = up.view.ancestor();
             std::iter::once(near).chain(up.path.0.iter().cloned())
@@ -78,6 +84,7 @@ impl Dicast {
     /// others.
     pub(super) fn greet(&mut self, now: Time) {
         let Some((&level, _)) = self.posts.last_key_value() else {
+            self.greet_connected(now);
             return;
         };
         let root = self.is_root(level);
@@ -115,6 +122,26 @@ impl Dicast {
                 let hint = Self::hello(&root, 0);
                 self.send_to(now, to, Message::Hello(hint));
             }
+        }
+    }
+
+    /// A leaf tells now and then one of whom it is connected to, for whatever reason, which tree it
+    /// is in: the roots of two trees may know nobody of each other. Nobody is dialled for that.
+    fn greet_connected(&mut self, now: Time) {
+        if now < self.hello_at {
+            return;
+        }
+        let wait = self.config.hello * OTHERS_SELDOM;
+        let drawn = wait.mul_f64(self.rng.random_range(PAUSES.0..PAUSES.1));
+        let first = self.hello_at == Time::ZERO;
+        self.hello_at = now + drawn;
+        let (Some(leaf), Some(root)) = (&self.leaf, self.root()) else {
+            return;
+        };
+        let others = self.links.connected().filter(|peer| !leaf.knows(*peer));
+        let others: Vec<NodeId> = others.collect();
+        if let Some(to) = others.choose(&mut self.rng).filter(|_| !first) {
+            self.send(now, *to, Message::Hello(Self::hello(&root, 0)));
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::{Dicast, Timer};
 use crate::{
     Message,
-    cluster::path_digest,
-    state::{Doubt, Phase, Post},
+    cluster::{Path, path_digest},
+    state::{Doubt, Phase, Post, Scout},
     wire::{Fenced, Pulse, Takeover, Welcome},
 };
 
@@ -16,6 +16,14 @@ impl Dicast {
     pub(super) fn on_pulse(&mut self, now: Time, from: NodeId, pulse: &Pulse) {
         let again = self.config.heartbeat;
         let Some(level) = self.level_of_tag(pulse.tag, from) else {
+            // It has not heard that we left.
+            if let Some((_, left)) = self
+                .vacated
+                .filter(|(whom, left)| *whom == from && left.tag == pulse.tag)
+            {
+                self.send(now, from, Message::Leave(left));
+                return;
+            }
             // It counts us among its members: it shall say as what.
             if now.since(self.stray_at) >= again {
                 self.stray_at = now;
@@ -33,12 +41,38 @@ impl Dicast {
         let above = pulse.above_age.saturating_add(transit);
         let inbox = &mut membership.link.inbox;
         inbox.vouch(now, pulse.pushed, level, (own, above));
-        let differs =
-            membership.view.digest() != pulse.view || path_digest(&membership.path) != pulse.path;
+        let whole = membership.view.digest() != pulse.view;
+        let above = path_digest(&membership.path) != pulse.path;
         let asked = membership.asked_at.is_some_and(|at| now.since(at) < again);
-        if differs && !asked {
+        if (whole || above) && !asked {
             membership.asked_at = Some(now);
-            self.send(now, from, Message::Ask(pulse.tag));
+            let question = if whole {
+                Message::Ask(pulse.tag)
+            } else {
+                Message::AskPath(pulse.tag)
+            };
+            self.send(now, from, question);
+        }
+    }
+
+    /// What is above one of our clusters changed.
+    pub(super) fn on_path(&mut self, now: Time, from: NodeId, tag: u16, path: Path) {
+        let Some(level) = self.level_of_tag(tag, from) else {
+            return;
+        };
+        let lowest = path.0.first().map(|ancestor| ancestor.level);
+        if lowest.is_some_and(|lowest| lowest != level + 1) {
+            return;
+        }
+        self.note_far(&path);
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        membership.hear(now);
+        membership.asked_at = None;
+        membership.path = path;
+        if level > 1 {
+            self.on_path_changed(now, level - 1);
         }
     }
 
@@ -185,6 +219,8 @@ impl Dicast {
                     self.remember(contact);
                 }
             }
+            self.scout = Scout::default();
+            self.timers.clear(Timer::Scout);
             self.seek(now, 1);
         }
     }

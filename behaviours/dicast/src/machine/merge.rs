@@ -9,8 +9,9 @@ use super::{Dicast, Timer};
 use crate::{
     Message,
     cluster::{ClusterRef, SEATS_MAX, View},
+    decide,
     state::{Child, LOST, Phase, Request},
-    wire::{Merge, Merged, Takeover, Twinned},
+    wire::{Leave, Merge, Merged, Takeover, Twinned},
 };
 
 /// When one who could not merge should try again.
@@ -42,9 +43,24 @@ impl Dicast {
             if self.is_settled(now, level) && self.rng.random_bool(MERGE_CHANCE) {
                 self.begin_merge(now, level);
             }
-        } else if self.has_higher_post(now, level) {
+        } else if self.has_higher_post(now, level) || self.has_better_deputy(now, level) {
             self.begin_yield(now, level);
         }
+    }
+
+    /// Whether a deputy is so much nearer to the members that the post is better with it.
+    fn has_better_deputy(&self, now: Time, level: u8) -> bool {
+        let Some(post) = self.posts.get(&level).filter(|_| level == 1) else {
+            return false;
+        };
+        let view = &post.view;
+        let first = view.deputies.0.first().copied();
+        let (Some(first), Some(ours)) = (first, view.roster.find(self.id())) else {
+            return false;
+        };
+        now.since(post.since) >= self.config.two_posts
+            && decide::is_more_central(&view.roster, first, ours)
+            && self.is_settled(now, level)
     }
 
     /// Whether our cluster of this level is at the top of its tree.
@@ -82,7 +98,12 @@ impl Dicast {
         // Whom the cluster above missed we miss from now on.
         post.lost = whole;
         if let Some(up) = post.up.take() {
-            let leave = (cluster.tag(), up.slot);
+            post.alone_since = now;
+            let leave = Leave {
+                tag: cluster.tag(),
+                slot: up.slot,
+                known: true,
+            };
             self.send(now, from, Message::Leave(leave));
         }
         self.timers.clear(Timer::Doubt(level + 1));

@@ -7,8 +7,8 @@ use crate::{
     Event, Message,
     aggregate::KeyId,
     cluster::{ClusterRef, View},
-    state::{Handover, Membership, Phase, Post, Request},
-    wire::{Fenced, Grant, Office, Takeover},
+    state::{Handover, Membership, Phase, Request},
+    wire::{Fenced, Grant, Leave, OFFICE_FAR_MAX, Office, Takeover},
 };
 
 /// How often an office is sent before its receiver counts as lost.
@@ -79,7 +79,14 @@ impl Dicast {
         view.cluster = cluster;
         view.agent = to.clone();
         view.deputies = Few(Vec::new());
-        self.hand_over(now, Office { old, view, up });
+        let far = self.known_elsewhere();
+        self.hand_over(now, Office { old, view, up, far });
+    }
+
+    /// Who may lead to another tree, the newest first.
+    pub(super) fn known_elsewhere(&self) -> Few<Contact, OFFICE_FAR_MAX> {
+        let known = self.seeds.iter().rev().chain(self.far.iter().rev());
+        Few(known.take(OFFICE_FAR_MAX).cloned().collect())
     }
 
     /// Sends an office to the agent whom it names, until that confirms it.
@@ -127,6 +134,9 @@ impl Dicast {
             let above = up.as_ref().map(|up| up.view.level);
             if above.is_some_and(|above| above != level + 1) {
                 return;
+            }
+            for contact in office.far.0 {
+                self.remember(contact);
             }
             self.take_over(now, office.old, office.view, up);
         }
@@ -280,8 +290,9 @@ impl Dicast {
         if self.running && self.leaving_since.is_none() {
             self.leaving_since = Some(now);
             // One that is about something else follows once that is done.
-            let acting = |(_, post): &(&u8, &Post)| matches!(post.phase, Phase::Acting);
-            let levels = self.posts.iter().filter(acting).map(|(level, _)| *level);
+            let posts = self.posts.iter();
+            let acting = posts.filter(|(_, post)| matches!(post.phase, Phase::Acting));
+            let levels = acting.map(|(level, _)| *level);
             for level in levels.collect::<Vec<_>>() {
                 self.begin_yield(now, level);
             }
@@ -305,7 +316,11 @@ impl Dicast {
             return;
         }
         if let Some(leaf) = self.leaf.take() {
-            let leave = (leaf.view.cluster.tag(), leaf.slot);
+            let leave = Leave {
+                tag: leaf.view.cluster.tag(),
+                slot: leaf.slot,
+                known: true,
+            };
             self.send(now, leaf.view.agent.id, Message::Leave(leave));
         }
         self.stop();

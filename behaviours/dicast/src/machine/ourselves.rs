@@ -141,6 +141,8 @@ impl Dicast {
         self.leaf = None;
         self.posts.clear();
         self.seeks.clear();
+        self.scout = crate::state::Scout::default();
+        self.vacated = None;
         self.handovers.clear();
         self.checks.clear();
         self.questions.clear();

@@ -44,6 +44,7 @@ impl Dicast {
             up,
             phase: Phase::Acting,
             since: now,
+            alone_since: now,
             calm_until: now + self.config.heartbeat,
             round: 0,
             view_digest: 0,
@@ -51,8 +52,11 @@ impl Dicast {
             lost: None,
             view,
         };
-        self.posts.insert(level, post);
+        self.posts.insert(level, Box::new(post));
         self.seeks.remove(&(level + 1));
+        if self.timers.get(Timer::Scout).is_none() {
+            self.plan_scout(now, true);
+        }
         self.rank_deputies(now, level);
         self.on_path_changed(now, level);
     }
@@ -65,7 +69,7 @@ impl Dicast {
             return;
         };
         let roster = &post.view.roster;
-        let mut ranked = decide::rank(roster, proven);
+        let mut ranked = decide::deputies(&post.view.deputies.0, roster, proven);
         ranked.retain(|&slot| roster.get(slot).is_some_and(|seat| seat.id() != me));
         if level == 1 {
             ranked.truncate(DEPUTIES);
@@ -104,6 +108,9 @@ impl Dicast {
             return;
         }
         seat.size = beat.size.clamp(1, nodes_max(level));
+        if beat.place.0.is_some() {
+            seat.place = beat.place;
+        }
         let speaks = seat.child == beat.child;
         let fit_changed = std::mem::replace(&mut seat.fit, beat.fit) != beat.fit;
         let child = post
@@ -217,6 +224,17 @@ impl Dicast {
         }
     }
 
+    pub(super) fn on_ask_path(&mut self, now: Time, from: NodeId, tag: u16) {
+        let post = self
+            .post_of_tag(tag)
+            .and_then(|level| self.posts.get(&level));
+        let answer = match post.filter(|post| post.view.roster.find(from).is_some()) {
+            Some(post) => Message::Path((tag, post.path())),
+            None => Message::Stranger(tag),
+        };
+        self.send(now, from, answer);
+    }
+
     /// Members that are silent for too long are looked after.
     fn look_at_members(&mut self, now: Time, level: u8) {
         let trial = self.config.trial;
@@ -295,14 +313,20 @@ impl Dicast {
     /// The member answers, to us or to another. One that reaches us and does not beat sits
     /// elsewhere.
     pub(super) fn acquit(&mut self, now: Time, level: u8, slot: u8, to_us: bool) {
-        let post = self.posts.get_mut(&level);
-        let Some(child) = post.and_then(|post| post.children.get_mut(&slot)) else {
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let Some(child) = post.children.get_mut(&slot) else {
             return;
         };
         child.trial = None;
         child.heard = now;
         child.acquitted += u8::from(to_us);
         if child.acquitted >= ACQUITTED_MAX {
+            if level > 1 {
+                // Its cluster may be below another root, of which we do not know.
+                post.track.lose(now, slot);
+            }
             self.remove_seat(now, level, slot);
         }
     }

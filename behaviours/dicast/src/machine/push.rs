@@ -57,6 +57,11 @@ fn stands(told: &Down, record: &Record, spec: &KeySpec) -> bool {
     told.strays(record, spec) <= down_width(told, spec)
 }
 
+/// Whether the value holds, if perhaps for other nodes.
+fn stands_in_value(told: &Down, record: &Record, spec: &KeySpec) -> bool {
+    told.strays_in_value(record, spec) <= down_width(told, spec)
+}
+
 fn patience(rtt: Duration) -> Duration {
     let rtt = if rtt.is_zero() { RTT_UNKNOWN } else { rtt };
     2 * rtt + PATIENCE
@@ -121,7 +126,11 @@ impl Dicast {
                 continue;
             };
             lawful.push((key, ours));
-            let stands = told.is_some_and(|(told, _)| stands(told, &record, spec));
+            let stands = told.is_some_and(|(told, at)| {
+                // Whom a value holds for may change with every node that comes; it can wait.
+                let recent = now.since(at) < MEMBERS;
+                stands(told, &record, spec) || recent && stands_in_value(told, &record, spec)
+            });
             if !stands && let Some(down) = Down::of(key, ours, &record, spec) {
                 post.track.tell(now, down);
             }

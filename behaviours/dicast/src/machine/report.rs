@@ -8,6 +8,7 @@ use super::{Dicast, Timer};
 use crate::{
     Message,
     aggregate::{Item, KeyId, KeySpec, Record, Report, Sample, Source, Urgency, Verdict, budget},
+    decide,
     machine::widths::senders,
     wire::Beat,
 };
@@ -59,7 +60,7 @@ impl Dicast {
     /// All that we would report to the agent of the cluster at `level`; none while a new post does
     /// not know its members yet, since the parent then knows more.
     fn current(&self, now: Time, level: u8) -> Option<Vec<Current>> {
-        let height = self.root().map_or(level, |root| root.level);
+        let height = self.height().unwrap_or(level);
         let post = self.posts.get(&(level - 1)).filter(|_| level > 1);
         if post.is_some_and(|post| now.since(post.since) < SPEAK_AFTER) {
             return None;
@@ -98,6 +99,9 @@ impl Dicast {
         let size = below.map_or(1, |view| view.roster.size());
         let child = below.map(|view| view.cluster);
         let fit = self.me.reachable;
+        let place = below.map_or(self.me.place, |view| {
+            decide::centre(view.roster.iter().map(|(_, seat)| seat.place))
+        });
         let keys = self.keys.digest();
         let current = self.current(now, level);
         let Some(membership) = self.membership_mut(level) else {
@@ -124,6 +128,7 @@ impl Dicast {
             seq,
             size,
             fit,
+            place: link.place_to_tell(place),
             child,
             keys,
             echo: link.echo(now),

@@ -8,10 +8,11 @@ use rand::RngExt;
 use super::{Dicast, Timer};
 use crate::{
     Event, Message, Refusal,
-    cluster::{ClusterRef, Place, Roster, View},
+    cluster::{ClusterRef, Path, Place, Roster, View},
     decide,
     state::{Doubt, Measurement, Membership, Purpose, Seek},
-    wire::{HOPS_MAX, Join, Places, Sides, Welcome},
+    track::DOUBLE_JOINED,
+    wire::{HOPS_MAX, Join, Leave, Places, Sides, Welcome},
 };
 
 /// How long an offer of a seat is remembered.
@@ -105,7 +106,16 @@ impl Dicast {
         }
         self.timers
             .set(Timer::Seek(target), now + self.config.join_wait);
-        self.send_to(now, contact, Message::Join(Join { target, at, seat }));
+        let alone = self.posts.get(&(target - 1)).map(|post| post.alone_since);
+        let join = Join {
+            target,
+            at,
+            moves: false,
+            // Of an earlier life of ours we do not know.
+            counted: alone.is_none_or(|since| now.since(since) < DOUBLE_JOINED),
+            seat,
+        };
+        self.send_to(now, contact, Message::Join(join));
     }
 
     /// The search that waits for this peer's answer.
@@ -117,7 +127,9 @@ impl Dicast {
 
     pub(super) fn on_places(&mut self, now: Time, from: NodeId, places: Places) {
         let Some(target) = self.sought_from(from) else {
-            self.on_claim_redirected(now, from, &places);
+            if !self.on_scout_places(now, from, &places) {
+                self.on_claim_redirected(now, from, &places);
+            }
             return;
         };
         let id = self.id();
@@ -242,6 +254,7 @@ impl Dicast {
                 let whom = ranked.into_iter().map(|(_, _, contact)| (contact, level));
                 self.go_on(now, target, whom.collect());
             }
+            Purpose::Scout { level, agents } => self.on_scouted(now, level, &agents, &rtts),
             Purpose::Poles {
                 agent,
                 tag,
@@ -286,6 +299,7 @@ impl Dicast {
             }
             return;
         }
+        self.scout.give_up(from);
         self.on_merge_busy(now, from, level);
     }
 
@@ -307,10 +321,9 @@ impl Dicast {
             self.refresh(now, level, welcome);
             return;
         }
-        let sought = self
-            .seeks
-            .get(&level)
-            .is_some_and(|seek| seek.asked == Some(from));
+        let seek = self.seeks.get(&level);
+        let sought =
+            seek.is_some_and(|seek| seek.asked == Some(from)) || self.scout.wants_seat_of(from);
         if self.is_seat_for_us(&welcome) && (sought || self.is_adrift(now, level)) {
             self.take_seat(now, welcome);
         } else if !sought {
@@ -329,7 +342,12 @@ impl Dicast {
                 && now.since(first) >= self.config.heartbeat
         });
         if again {
-            self.send(now, from, Message::Leave((cluster.tag(), slot)));
+            let leave = Leave {
+                tag: cluster.tag(),
+                slot,
+                known: false,
+            };
+            self.send(now, from, Message::Leave(leave));
         } else if self
             .declined
             .is_none_or(|(id, first)| id != cluster.id || now.since(first) >= DECLINED)
@@ -370,6 +388,7 @@ impl Dicast {
         self.timers.clear(Timer::Doubt(level));
         self.note_far(&welcome.path);
         let before = self.membership(level).cloned();
+        let agent = welcome.view.agent.id;
         let mut membership = Membership::new(now, welcome, self.id());
         let again = before.as_ref().filter(|before| {
             let (old, new) = (&before.view, &membership.view);
@@ -386,16 +405,31 @@ impl Dicast {
             self.tell_members(&had.unwrap_or_default(), &membership.view.roster);
             self.tell(Event::AgentChanged(membership.view.agent.clone()));
             self.leaf = Some(membership);
+            self.plan_scout(now, moved);
         } else if let Some(post) = self.posts.get_mut(&(level - 1)) {
             post.up = Some(membership);
             post.lost = None;
+            self.scout.give_up(agent);
             self.on_path_changed(now, level - 1);
         }
         if let Some(before) = before.filter(|_| moved) {
-            let leave = (before.view.cluster.tag(), before.slot);
+            let root = |path: &Path| path.0.last().map(|top| top.cluster.id);
+            let leave = Leave {
+                tag: before.view.cluster.tag(),
+                slot: before.slot,
+                known: root(&before.path).is_some_and(|old| self.is_below(level, old)),
+            };
+            self.vacated = Some((before.view.agent.id, leave));
             self.send(now, before.view.agent.id, Message::Leave(leave));
         }
         self.beat(now, level);
+    }
+
+    /// Whether the cluster with this id is at the top of those in which we sit from `level` on.
+    fn is_below(&self, level: u8, root: u64) -> bool {
+        let path = self.membership(level).map(|it| &it.path.0);
+        let top = path.and_then(|path| path.last());
+        top.is_some_and(|top| top.cluster.id == root)
     }
 
     /// A tree of our own: one cluster, one seat.
@@ -420,6 +454,7 @@ impl Dicast {
         };
         self.tell(Event::Joined(view.cluster));
         self.leaf = Some(Membership::new(now, welcome, self.id()));
+        self.plan_scout(now, true);
         self.take_post(now, view, None);
         if let Some(post) = self.posts.get_mut(&1) {
             post.lost = whole;

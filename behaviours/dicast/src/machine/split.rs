@@ -14,6 +14,10 @@ use crate::{
     wire::{Office, Poles, Sides, Twin, Welcome},
 };
 
+/// Of so many hundredths of the members the delays are waited for: joiners wait for the split, and
+/// where the others stand is known well enough by their coordinates.
+const ANSWERED_PERCENT: usize = 80;
+
 impl Dicast {
     /// Asks the members for their delay to two poles.
     pub(super) fn begin_split(&mut self, now: Time, level: u8) {
@@ -85,7 +89,7 @@ impl Dicast {
         if seat.is_some_and(|seat| seat.id() == from) {
             sides.insert(answer.slot, (answer.one_us, answer.other_us));
         }
-        if sides.len() >= members {
+        if sides.len() * 100 >= members * ANSWERED_PERCENT {
             self.divide(now, level);
         }
     }
@@ -240,7 +244,8 @@ impl Dicast {
             slots: Some(away),
             until: now + FORMER,
         });
-        self.hand_over(now, Office { old, view, up });
+        let far = self.known_elsewhere();
+        self.hand_over(now, Office { old, view, up, far });
         self.rename(now, level, next);
     }
 

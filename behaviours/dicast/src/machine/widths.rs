@@ -61,7 +61,7 @@ impl Dicast {
         let Some(whole) = self.view(now, key, Scope::Root) else {
             return;
         };
-        let Some(height) = self.root().map(|root| root.level) else {
+        let Some(height) = self.height() else {
             return;
         };
         let beats = u32::try_from(PLAN.as_secs()).unwrap_or(u32::MAX);

@@ -30,6 +30,12 @@ pub(super) fn lawful(message: &Message) -> Result<(), Malformed> {
         }
         Message::Merge(merge) => view(&merge.view),
         Message::Hello(hello) => level(hello.height),
+        Message::Path((_, it)) => {
+            let below =
+                it.0.first()
+                    .map_or(1, |first| first.level.saturating_sub(1));
+            path(it, below.max(1))
+        }
         Message::Busy((at, _)) => level(*at),
         Message::Twin(twin) => twin.add.as_ref().map_or(Ok(()), |added| seat(added, 2)),
         Message::Takeover(takeover) => slot(takeover.slot),
@@ -41,6 +47,7 @@ pub(super) fn lawful(message: &Message) -> Result<(), Malformed> {
         | Message::Accuse(_)
         | Message::Verdict(_)
         | Message::Ask(_)
+        | Message::AskPath(_)
         | Message::Stranger(_)
         | Message::Leave(_)
         | Message::Claim(_)

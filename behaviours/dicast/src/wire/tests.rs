@@ -63,6 +63,7 @@ fn a_beat_is_small() {
         seq: 100_000,
         size: 1,
         fit: true,
+        place: Place(None),
         child: None,
         keys: u16::MAX,
         echo: Echo {
@@ -74,7 +75,7 @@ fn a_beat_is_small() {
         report: None,
     };
     let bytes = encode(&Message::Beat(beat));
-    assert!(bytes.len() <= 27, "{} bytes", bytes.len());
+    assert!(bytes.len() <= 28, "{} bytes", bytes.len());
 }
 
 #[test]
@@ -125,6 +126,7 @@ fn what_no_honest_machine_says_is_refused() {
                 ..lie.view.clone()
             },
             up: Some(lie),
+            far: Few(Vec::new()),
         };
         let bytes = encode(&Message::Office(office));
         assert!(

@@ -231,6 +231,7 @@ fn a_flood_is_not_answered_and_has_its_price() {
         let message = Message::Ping {
             nonce,
             coordinate: Coordinate::default().into(),
+            rtt_us: 0,
         };
         net.input(
             id(0),
@@ -380,7 +381,11 @@ fn inputs() -> impl Strategy<Value = Vec<contract::Timed<Probe>>> {
     let position = position.prop_map(|(point, height, error)| Position(point, height, error));
     let message = (any::<bool>(), 0_u64..4, position).prop_map(|(ping, nonce, coordinate)| {
         if ping {
-            Message::Ping { nonce, coordinate }
+            Message::Ping {
+                nonce,
+                coordinate,
+                rtt_us: 0,
+            }
         } else {
             Message::Pong { nonce, coordinate }
         }

@@ -16,8 +16,9 @@ use crate::{
     cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, View},
     state::{Check, Why},
     wire::{
-        Accuse, Beat, Claim, Fenced, Got, Grant, Hello, Join, Merge, Merged, Moved, Office, Places,
-        Poles, Pulse, Push, Sides, Specs, Takeover, Twin, Twinned, Verdict, Welcome, Widths,
+        Accuse, Beat, Claim, Fenced, Got, Grant, Hello, Join, Leave, Merge, Merged, Moved, Office,
+        Places, Poles, Pulse, Push, Sides, Specs, Takeover, Twin, Twinned, Verdict, Welcome,
+        Widths,
     },
 };
 
@@ -110,6 +111,7 @@ impl Liar {
                 seq: self.rng.random(),
                 size: self.rng.random(),
                 fit: self.rng.random(),
+                place: Place(None),
                 child: self.rng.random_bool(0.5).then(|| self.cluster()),
                 keys: self.rng.random_range(0..2),
                 echo: self.echo(),
@@ -140,6 +142,8 @@ impl Liar {
             6 => Message::Join(Join {
                 target: self.level(),
                 at: self.rng.random_range(0..4),
+                moves: self.rng.random(),
+                counted: self.rng.random(),
                 seat: self.seat(),
             }),
             7 => Message::Places(Places {
@@ -154,8 +158,14 @@ impl Liar {
             )),
             10 => Message::Ask(self.tag()),
             11 => Message::Stranger(self.tag()),
-            12 => Message::Leave((self.tag(), self.slot())),
-            13..16 => self.values(),
+            12 => Message::Leave(Leave {
+                tag: self.tag(),
+                slot: self.slot(),
+                known: self.rng.random(),
+            }),
+            13 => Message::AskPath(self.tag()),
+            14 => Message::Path((self.tag(), Few(vec![self.view().ancestor()]))),
+            15..18 => self.values(),
             _ => self.change(),
         }
     }
@@ -293,6 +303,7 @@ impl Liar {
                 old: self.cluster(),
                 view: self.view(),
                 up: self.rng.random_bool(0.5).then(|| self.welcome()),
+                far: Few(vec![self.contact()]),
             }),
         }
     }
@@ -495,6 +506,8 @@ fn questions_of_others_leave_room_for_ones_own() {
     let join = Join {
         target: 1,
         at,
+        moves: false,
+        counted: true,
         seat: asker,
     };
     let message = Message::Join(join);

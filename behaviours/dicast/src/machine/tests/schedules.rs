@@ -146,7 +146,7 @@ fn walk_with(what: &str, start: &Scene, spare: Spare, mortal: &'static [u8], ahe
     let rules = Rules {
         depth: 40,
         states_max,
-        heal_every: 500,
+        heal_every: 250,
         ahead_us_max,
         spare,
         mortal,

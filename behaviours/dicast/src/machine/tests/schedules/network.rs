@@ -135,5 +135,7 @@ fn kind_of(message: &Message) -> &'static str {
         Message::Widths(_) => "Widths",
         Message::Full(_) => "Full",
         Message::Specs(_) => "Specs",
+        Message::AskPath(_) => "AskPath",
+        Message::Path(_) => "Path",
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
+    time::Duration,
 };
 
 use opus_core::{Contact, Input, Machine, NodeId, Output, Seed, Time, codec, testing::contract};
@@ -106,6 +107,9 @@ impl Scene {
         Self {
             config: Config {
                 size_min,
+                // Each look would add its schedules to those that a walk is about.
+                scouts_soon: 0,
+                scout: Duration::from_secs(86_400),
                 ..Config::default()
             },
             seed: Seed::new(seed),

@@ -1,0 +1,236 @@
+//! The look for a nearer cluster, by a node that has a seat, or for the cluster of its post.
+//!
+//! Whoever joins a tree that is young, or does not know yet where it stands, is rarely led to the
+//! nearest cluster. So it looks again soon after: among the siblings of its cluster, as its own
+//! agent knows them, and down from the root. Later it looks seldom, and measures a stranger only if
+//! the coordinates promise that it is worth a dial. An agent looks for a nearer parent for its
+//! cluster, by the centres of clusters. The new seat is taken before the old one is
+//! left, and the new agent counts the node once all may know that it left.
+//!
+//! Source: Opus 3.3, clusters of nodes that are near each other.
+
+use opus_core::{Contact, NodeId, Time};
+use rand::RngExt;
+
+use super::{Dicast, Timer};
+use crate::{
+    Message,
+    cluster::Place,
+    decide,
+    state::{Doubt, Phase, Post, Purpose},
+    wire::{Join, Places},
+};
+
+/// A cluster is nearer if its agent is at most at so many hundredths of the delay to ours, ...
+const NEARER_PERCENT: u64 = 85;
+
+/// ... and nearer by so many microseconds: below, jitter decides.
+const NEARER_US: u64 = 1_000;
+
+/// Between which shares of the pause the real one is drawn.
+const PAUSES: (f64, f64) = (0.5, 1.5);
+
+impl Dicast {
+    /// Sets when we look next. `anew`: whether we have just taken a seat.
+    pub(super) fn plan_scout(&mut self, now: Time, anew: bool) {
+        if anew {
+            (self.scout.asked, self.scout.wanted) = (None, None);
+        }
+        let config = &self.config;
+        let early = self.scout.looks < config.scouts_soon;
+        let pause = if early {
+            config.scout_soon
+        } else {
+            config.scout
+        };
+        let draw = self.rng.random_range(PAUSES.0..PAUSES.1);
+        self.timers.set(Timer::Scout, now + pause.mul_f64(draw));
+    }
+
+    /// Asks for clusters that may be nearer than ours.
+    pub(super) fn on_scout_due(&mut self, now: Time) {
+        let early = self.scout.looks < self.config.scouts_soon;
+        let from_root = self.scout.looks % 2 == 1;
+        self.scout.looks = self.scout.looks.saturating_add(1);
+        self.plan_scout(now, true);
+        if let Some(level) = self.movable_post() {
+            self.look_above(now, level);
+            return;
+        }
+        let Some(leaf) = self.leaf.as_ref().filter(|_| self.may_move()) else {
+            return;
+        };
+        let top = leaf.path.0.last().filter(|_| early && from_root);
+        let posts: Vec<&Contact> = top.iter().flat_map(|top| top.posts()).collect();
+        let (whom, at) = if posts.is_empty() {
+            (leaf.view.agent.clone(), 2)
+        } else {
+            let one = self.rng.random_range(0..posts.len());
+            (posts[one].clone(), top.map_or(2, |top| top.level))
+        };
+        self.ask_for_clusters(now, &whom, (1, at));
+    }
+
+    /// The highest of our posts whose cluster might sit below another parent than it does.
+    fn movable_post(&self) -> Option<u8> {
+        let movable = |post: &Post| {
+            let up = post.up.as_ref();
+            let beside = up.is_some_and(|up| !up.path.0.is_empty() && up.doubt == Doubt::None);
+            beside && matches!(post.phase, Phase::Acting)
+        };
+        let mut posts = self.posts.iter().rev();
+        let (&level, _) = posts.find(|(_, post)| movable(post))?;
+        let stays = self.leaving_since.is_none() && !self.seeks.contains_key(&(level + 1));
+        stays.then_some(level)
+    }
+
+    /// Asks our parent which siblings it has: they may be nearer to our cluster of this level.
+    fn look_above(&mut self, now: Time, level: u8) {
+        let up = self.posts.get(&level).and_then(|post| post.up.as_ref());
+        if let Some(parent) = up.map(|up| up.view.agent.clone()) {
+            self.ask_for_clusters(now, &parent, (level + 1, level + 2));
+        }
+    }
+
+    /// Where clusters are we know by their centres alone, so nobody is measured.
+    fn move_post(&mut self, now: Time, target: u8, places: &Places) {
+        let post = self.posts.get(&(target - 1));
+        let Some((post, up)) = post.and_then(|post| Some((post, post.up.as_ref()?))) else {
+            return;
+        };
+        let here = decide::centre(post.view.roster.iter().map(|(_, seat)| seat.place));
+        let around = decide::centre(up.view.roster.iter().map(|(_, seat)| seat.place));
+        let ours = up.view.agent.id;
+        let agents = places.agents.0.iter();
+        let others = agents.filter(|(contact, _)| contact.id != ours);
+        let nearest = others.min_by_key(|(contact, place)| (here.estimate_us(*place), contact.id));
+        let own_us = u64::from(here.estimate_us(around));
+        let Some((nearest, place)) = nearest.cloned() else {
+            return;
+        };
+        if here.0.is_some() && is_nearer(here.estimate_us(place), own_us) {
+            self.scout.wanted = Some(nearest.id);
+            self.ask_to_move(now, &nearest, (target, target));
+        }
+    }
+
+    /// Whether nothing speaks against another seat: agents stay, and so does who doubts or leaves.
+    fn may_move(&self) -> bool {
+        let settled = self
+            .leaf
+            .as_ref()
+            .is_some_and(|leaf| leaf.doubt == Doubt::None && !leaf.path.0.is_empty());
+        settled
+            && self.posts.is_empty()
+            && !self.seeks.contains_key(&1)
+            && self.leaving_since.is_none()
+    }
+
+    /// `target`, `at`: the level of the clusters that are meant, and of the one that is asked.
+    fn ask_for_clusters(&mut self, now: Time, whom: &Contact, (target, at): (u8, u8)) {
+        if whom.id != self.id() {
+            self.scout.asked = Some((whom.id, target));
+            self.ask_to_move(now, whom, (target, at));
+        }
+    }
+
+    fn ask_to_move(&mut self, now: Time, whom: &Contact, (target, at): (u8, u8)) {
+        let seat = match target {
+            1 => Some(self.seat(now, None, 1)),
+            _ => self.seat_of_post(now, target - 1),
+        };
+        if let Some(seat) = seat {
+            let join = Join {
+                target,
+                at,
+                moves: true,
+                counted: true,
+                seat,
+            };
+            self.send_to(now, whom, Message::Join(join));
+        }
+    }
+
+    /// Clusters below the one that we asked about. False if we did not.
+    pub(super) fn on_scout_places(&mut self, now: Time, from: NodeId, places: &Places) -> bool {
+        let Some((_, target)) = self.scout.asked.filter(|(asked, _)| *asked == from) else {
+            return false;
+        };
+        self.scout.asked = None;
+        if target > 1 {
+            if !places.same && places.level == target && self.movable_post() == Some(target - 1) {
+                self.move_post(now, target, places);
+            }
+            return true;
+        }
+        let Some(leaf) = self.leaf.as_ref().filter(|_| self.may_move()) else {
+            return true;
+        };
+        if places.same {
+            return true;
+        }
+        let (me, ours) = (self.id(), leaf.view.agent.clone());
+        let here = self.me.place;
+        if places.level > 1 && here.0.is_some() {
+            // Its agent may stand at the edge of a large cluster: the centre says more.
+            let all = places.agents.0.iter();
+            let nearest = all.min_by_key(|(contact, place)| (here.estimate_us(*place), contact.id));
+            if let Some((contact, _)) = nearest.cloned() {
+                self.ask_for_clusters(now, &contact, (1, places.level));
+            }
+            return true;
+        }
+        let others = places.agents.0.iter();
+        let others = others.filter(|(contact, _)| contact.id != me && contact.id != ours.id);
+        let mut agents: Vec<(Contact, Place)> = others.cloned().collect();
+        agents.truncate(self.config.measured_max);
+        if self.scout.looks > self.config.scouts_soon {
+            let own_us = leaf.link.rtt.as_micros();
+            let own_us = u64::try_from(own_us).unwrap_or(u64::MAX);
+            agents.truncate(1);
+            agents.retain(|(_, place)| is_nearer(here.estimate_us(*place), own_us));
+        }
+        if agents.is_empty() {
+            return true;
+        }
+        if places.level == 1 {
+            agents.push((ours, Place::default()));
+        }
+        let targets = agents.iter().map(|(contact, _)| contact.clone()).collect();
+        let level = places.level;
+        self.measure(now, targets, Purpose::Scout { level, agents });
+        true
+    }
+
+    /// The nearest of some clusters is asked for a seat, or for those below it.
+    pub(super) fn on_scouted(
+        &mut self,
+        now: Time,
+        level: u8,
+        agents: &[(Contact, Place)],
+        rtts: &[(NodeId, u32)],
+    ) {
+        let Some(leaf) = self.leaf.as_ref().filter(|_| self.may_move()) else {
+            return;
+        };
+        let ours = leaf.view.agent.id;
+        let us = |id: NodeId| rtts.iter().find(|(of, _)| *of == id).map(|it| it.1);
+        let others = agents.iter().filter(|(contact, _)| contact.id != ours);
+        let measured = others.filter_map(|(contact, _)| Some((us(contact.id)?, contact)));
+        let Some((nearest_us, nearest)) = measured.min() else {
+            return;
+        };
+        let nearest = nearest.clone();
+        if level > 1 {
+            self.ask_for_clusters(now, &nearest, (1, level));
+        } else if us(ours).is_some_and(|own_us| is_nearer(nearest_us, u64::from(own_us))) {
+            self.scout.wanted = Some(nearest.id);
+            self.ask_to_move(now, &nearest, (1, 1));
+        }
+    }
+}
+
+fn is_nearer(us: u32, than_us: u64) -> bool {
+    let us = u64::from(us);
+    us * 100 <= than_us.saturating_mul(NEARER_PERCENT) && us + NEARER_US <= than_us
+}
