@@ -80,7 +80,7 @@ const fn room(
 }
 
 /// The direction table.
-pub(super) const ROOMS: [Room; 16] = [
+pub(super) const ROOMS: [Room; 17] = [
     room("opus-core", "behaviours/core", Kind::Pure, &[]),
     room("opus-model", "behaviours/model", Kind::Pure, &[]),
     room(
@@ -169,6 +169,8 @@ pub(super) const ROOMS: [Room; 16] = [
             "opus-site",
             "opus-swarm",
             "opus-net",
+            // The simulator beside it: the same nodes, the same links.
+            "opus-sim",
             "opus-node",
             "opus-ipc",
             "opus-samples",
@@ -191,6 +193,21 @@ pub(super) const ROOMS: [Room; 16] = [
             "opus-relay",
             "opus-swarm",
             "opus-site",
+        ],
+    ),
+    room(
+        "opus-fuzz-targets",
+        "testnet/fuzz/targets",
+        Kind::Plain,
+        &[
+            "opus-core",
+            "opus-model",
+            "opus-probe",
+            "opus-dicast",
+            "opus-overlay",
+            "opus-relay",
+            "opus-site",
+            "opus-ipc",
         ],
     ),
     room(

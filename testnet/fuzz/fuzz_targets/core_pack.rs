@@ -1,0 +1,4 @@
+//! Hands bytes of libFuzzer to `opus_fuzz_targets::codec::core_pack`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| opus_fuzz_targets::codec::core_pack(data));

@@ -1,0 +1,355 @@
+//! Messages of dicast out of few values, those of the machine among them, so that many fit.
+
+use std::time::Duration;
+
+use opus_core::{NodeId, pack::Few};
+use opus_dicast::{
+    Definition, Dicast, Echo, Message,
+    aggregate::{Change, KeyId, Report},
+    cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, View},
+    wire::{
+        Accuse, Beat, Claim, Fenced, Got, Grant, Hello, Join, Merge, Merged, Moved, Office, Places,
+        Poles, Pulse, Push, Sides, Specs, Takeover, Twin, Twinned, Verdict, Welcome, Widths,
+    },
+};
+
+use crate::draw::Draw;
+
+/// The clusters that the machine knows.
+pub(super) fn known(machine: &Dicast) -> Vec<ClusterRef> {
+    let mut known: Vec<_> = machine.posts().map(|view| view.cluster).collect();
+    known.extend(machine.leaf().map(|(view, _)| view.cluster));
+    known.extend(machine.path().iter().map(|ancestor| ancestor.cluster));
+    known.extend((1..3).filter_map(|level| Some(machine.seat_above(level)?.0.cluster)));
+    known
+}
+
+/// A message of a peer; not all are lawful.
+pub(super) fn message(draw: &mut Draw<'_>, known: &[ClusterRef]) -> Message {
+    Words { draw, known }.message()
+}
+
+struct Words<'a, 'b> {
+    draw: &'a mut Draw<'b>,
+    known: &'a [ClusterRef],
+}
+
+impl Words<'_, '_> {
+    fn message(&mut self) -> Message {
+        match self.draw.below(4) {
+            0 => self.life(),
+            1 => self.values(),
+            2 => self.change_of_hands(),
+            _ => self.change_of_shape(),
+        }
+    }
+
+    fn cluster(&mut self) -> ClusterRef {
+        let at = usize::from(self.draw.any::<u8>());
+        let known = self.known.get(at % (self.known.len() + 1)).copied();
+        let cluster = known.unwrap_or_else(|| ClusterRef {
+            id: u64::from(self.draw.small()),
+            epoch: self.draw.small(),
+        });
+        if self.draw.share(3) {
+            cluster.next()
+        } else {
+            cluster
+        }
+    }
+
+    fn tag(&mut self) -> u16 {
+        self.cluster().tag()
+    }
+
+    fn slot(&mut self) -> u8 {
+        if self.draw.share(1) {
+            self.draw.any()
+        } else {
+            self.draw.any::<u8>() % 6
+        }
+    }
+
+    fn level(&mut self) -> u8 {
+        if self.draw.share(1) {
+            self.draw.any()
+        } else {
+            1 + self.draw.any::<u8>() % LEVELS_MAX.min(3)
+        }
+    }
+
+    fn place(&mut self) -> Place {
+        Place(self.draw.maybe(Draw::position))
+    }
+
+    /// A seat in a cluster of this level.
+    fn seat(&mut self, level: u8) -> Seat {
+        let above = (level > 1) ^ self.draw.share(1);
+        Seat {
+            contact: self.draw.contact(),
+            incarnation: u64::from(self.draw.small()),
+            place: self.place(),
+            fit: self.draw.flag(),
+            up_s: self.draw.any(),
+            child: above.then(|| self.cluster()),
+            size: self.draw.small(),
+        }
+    }
+
+    fn view(&mut self, level: u8) -> View {
+        let most = if self.draw.share(1) { SEATS_MAX } else { 6 };
+        let count = usize::from(self.draw.any::<u8>()) % (most + 1);
+        let mut roster = Roster::default();
+        for _ in 0..count {
+            let slot = self.slot() % 64;
+            let seat = self.seat(level);
+            roster.put(slot, seat);
+        }
+        View {
+            cluster: self.cluster(),
+            level,
+            agent: self.draw.contact(),
+            deputies: Few((0..self.draw.below(4)).map(|_| self.slot()).collect()),
+            roster,
+        }
+    }
+
+    fn welcome(&mut self, level: u8) -> Welcome {
+        let view = self.view(level);
+        let slots: Vec<u8> = view.roster.iter().map(|(slot, _)| slot).collect();
+        let at = usize::from(self.draw.any::<u8>()) % (slots.len() + 1);
+        let above = self.draw.below(3) as u8;
+        let levels = level.saturating_add(1)..=level.saturating_add(above);
+        Welcome {
+            slot: slots.get(at).copied().unwrap_or_default(),
+            path: Few(levels.map(|level| self.view(level).ancestor()).collect()),
+            view,
+        }
+    }
+
+    fn span(&mut self) -> Duration {
+        Duration::from_millis(u64::from(self.draw.any::<u16>()))
+    }
+
+    fn echo(&mut self) -> Echo {
+        Echo {
+            number: self.draw.small(),
+            dwell: self.span(),
+        }
+    }
+
+    fn report(&mut self) -> Report {
+        if let Some(report) = self.draw.packed(200) {
+            return report;
+        }
+        let mut sets = Vec::new();
+        for _ in 0..self.draw.below(3) {
+            let key = KeyId(self.draw.small() as u16);
+            sets.push(Few(vec![match self.draw.below(3) {
+                0 => Change::Withdrawn(key),
+                1 => Change::Weighted(key, self.draw.any(), self.draw.any()),
+                _ => Change::Value(key, self.draw.any()),
+            }]));
+        }
+        Report {
+            beat: self.draw.small(),
+            seq: self.draw.small(),
+            round: self.draw.small(),
+            age: self.span(),
+            full: self.draw.flag(),
+            partial: self.draw.flag(),
+            sets: Few(sets),
+        }
+    }
+
+    /// Signs of life, questions, and the way in.
+    fn life(&mut self) -> Message {
+        let level = self.level();
+        match self.draw.below(13) {
+            0..3 => Message::Beat(Beat {
+                tag: self.tag(),
+                slot: self.slot(),
+                seq: self.draw.small(),
+                size: self.draw.any(),
+                fit: self.draw.flag(),
+                child: self.draw.flag().then(|| self.cluster()),
+                keys: self.draw.any(),
+                echo: self.echo(),
+                pushed: self.draw.small(),
+                urgent: self.draw.flag(),
+                report: self.draw.flag().then(|| self.report()),
+            }),
+            3 => Message::Pulse(Pulse {
+                tag: self.tag(),
+                view: self.draw.any(),
+                path: self.draw.any(),
+                number: self.draw.small(),
+                echo: self.echo(),
+                pushed: self.draw.small(),
+                own_age: self.span(),
+                above_age: self.span(),
+            }),
+            4 => Message::Check(self.draw.any()),
+            5 => Message::Alive(u64::from(self.draw.small())),
+            6 => Message::Accuse(Accuse {
+                nonce: self.draw.any(),
+                about: self.draw.contact(),
+            }),
+            7 => Message::Verdict(Verdict {
+                nonce: u64::from(self.draw.small()),
+                alive: self.draw.flag(),
+            }),
+            8 => Message::Join(Join {
+                target: level,
+                at: self.draw.any::<u8>() % 4,
+                seat: self.seat(level),
+            }),
+            9 => {
+                let count = self.draw.below(5);
+                let agents = (0..count).map(|_| (self.draw.contact(), self.place()));
+                Message::Places(Places {
+                    level,
+                    agents: Few(agents.collect()),
+                    same: self.draw.flag(),
+                })
+            }
+            10 => Message::Welcome(self.welcome(level)),
+            11 => Message::Busy((level, self.span())),
+            _ => match self.draw.below(3) {
+                0 => Message::Ask(self.tag()),
+                1 => Message::Stranger(self.tag()),
+                _ => Message::Leave((self.tag(), self.slot())),
+            },
+        }
+    }
+
+    fn values(&mut self) -> Message {
+        match self.draw.below(5) {
+            0 => Message::Push(Push {
+                tag: self.tag(),
+                number: self.draw.small(),
+                echo: self.echo(),
+                urgent: self.draw.flag(),
+                base: self.draw.small(),
+                last: self.draw.small(),
+                records: self.draw.packed(300).unwrap_or_default(),
+            }),
+            1 => Message::Got(Got {
+                tag: self.tag(),
+                slot: self.slot(),
+                pushed: self.draw.small(),
+            }),
+            2 => Message::Widths(Widths {
+                tag: self.tag(),
+                round: self.draw.small(),
+                widths: self.draw.packed(60).unwrap_or_default(),
+            }),
+            3 => Message::Full(self.tag()),
+            _ => {
+                let key = KeyId(self.draw.small() as u16);
+                let owner: NodeId = self.draw.node();
+                let definition = self.draw.packed(80).map(|spec| Definition {
+                    spec,
+                    version: self.draw.small(),
+                    owner,
+                });
+                let rows = definition.map(|definition| (key, definition));
+                Message::Specs(Specs {
+                    table: Few(rows.into_iter().collect()),
+                })
+            }
+        }
+    }
+
+    /// Of who sits where, and who holds which post.
+    fn change_of_hands(&mut self) -> Message {
+        let level = self.level();
+        match self.draw.below(6) {
+            0 => Message::Moved(Moved {
+                tag: self.tag(),
+                slot: self.slot(),
+                seat: self.draw.flag().then(|| self.seat(level)),
+                deputies: Few(vec![self.slot()]),
+            }),
+            1 => Message::Claim(Claim {
+                cluster: self.cluster(),
+                seat: self.seat(2),
+                yields: self.draw.flag(),
+            }),
+            2 => Message::Grant(Grant {
+                old: self.cluster(),
+                cluster: self.cluster(),
+                up: self.welcome(level),
+            }),
+            3 => Message::Fenced(Fenced {
+                old: self.cluster(),
+                cluster: self.cluster(),
+                agent: self.draw.contact(),
+            }),
+            4 => Message::Takeover(Takeover {
+                old: self.cluster(),
+                cluster: self.cluster(),
+                agent: self.draw.contact(),
+                slot: self.slot(),
+            }),
+            _ => Message::Office(Office {
+                old: self.cluster(),
+                view: self.view(level),
+                up: self
+                    .draw
+                    .flag()
+                    .then(|| self.welcome(level.saturating_add(1))),
+            }),
+        }
+    }
+
+    /// Of which clusters there are.
+    fn change_of_shape(&mut self) -> Message {
+        let level = self.level();
+        match self.draw.below(8) {
+            0 => Message::Twin(Twin {
+                cluster: self.cluster(),
+                add: self.draw.flag().then(|| self.seat(2)),
+                absorb: self.draw.flag().then(|| self.cluster()),
+            }),
+            1 => Message::Twinned(Twinned {
+                old: self.cluster(),
+                cluster: self.cluster(),
+                slot: self.draw.flag().then(|| self.slot()),
+            }),
+            2 => Message::Poles(Poles {
+                tag: self.tag(),
+                one: self.draw.contact(),
+                other: self.draw.contact(),
+            }),
+            3 => Message::Sides(Sides {
+                tag: self.tag(),
+                slot: self.slot(),
+                one_us: self.draw.any(),
+                other_us: self.draw.any(),
+            }),
+            4 => Message::Merge(Merge {
+                view: self.view(level),
+                missing: self.draw.any(),
+            }),
+            5 => {
+                let count = self.draw.below(6);
+                Message::Merged(Merged {
+                    old: self.cluster(),
+                    cluster: self.cluster(),
+                    seats: Few((0..count).map(|_| (self.slot(), self.slot())).collect()),
+                })
+            }
+            6 => Message::Crown(self.cluster()),
+            _ => Message::Hello(Hello {
+                root: self.cluster(),
+                height: level,
+                size: self.draw.small(),
+                posts: Few((0..self.draw.below(4))
+                    .map(|_| self.draw.contact())
+                    .collect()),
+                relayed: self.draw.flag(),
+            }),
+        }
+    }
+}
