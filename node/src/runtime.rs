@@ -15,13 +15,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures::StreamExt;
 use libp2p::{Multiaddr, PeerId, Swarm, identity};
-use opus_core::{Contact, NodeId, Seed, Time};
+use opus_core::{Contact, Machine as _, NodeId, Seed, Time};
 use opus_dicast::Dicast;
 use opus_overlay::Overlay;
 use opus_probe::Probe;
 use opus_relay::Forward;
 use opus_site::{Role, Site};
-use opus_swarm::Clock;
+use opus_swarm::{Clock, Stats};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use self::{
@@ -277,6 +277,18 @@ impl Core {
     /// The overlay machine, to read.
     pub fn overlay(&self) -> &Overlay {
         self.swarm.behaviour().overlay.machine()
+    }
+
+    /// What each of the node's own protocols sent, received and refused since the start, by the
+    /// protocol's name: all but frames, which the data plane counts by flow.
+    pub fn protocols(&self) -> [(&'static str, Stats); 4] {
+        let behaviour = self.swarm.behaviour();
+        [
+            (Probe::PROTOCOL, behaviour.probe.stats()),
+            (Dicast::PROTOCOL, behaviour.dicast.stats()),
+            (Overlay::PROTOCOL, behaviour.overlay.stats()),
+            (Site::PROTOCOL, behaviour.site.stats()),
+        ]
     }
 
     /// The probe machine, to read.

@@ -400,6 +400,8 @@ impl Member {
             let waited = u32::try_from(waited).unwrap_or(u32::MAX);
             sums.add(&child.sums, waited);
         }
+        // What each child says is within the limits, what they say together need not be.
+        sums.clamp();
         sums
     }
 

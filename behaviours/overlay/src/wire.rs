@@ -404,7 +404,8 @@ impl Up {
 }
 
 impl Sums {
-    fn clamp(&mut self) {
+    /// Within what a message may say.
+    pub(crate) fn clamp(&mut self) {
         const RDP_MILLI_MAX: u32 = 1_000_000;
         self.covered = self.covered.min(COVERED_MAX);
         self.attached = self.attached.min(self.covered);

@@ -9,6 +9,11 @@ pub struct Stats {
     pub sent: u64,
     /// Messages received, decoded and checked.
     pub received: u64,
+    /// Bytes of the messages written to a substream, each with its length in front. What Noise,
+    /// yamux and the transport add is not among them.
+    pub bytes_sent: u64,
+    /// Bytes read from substreams: messages with their lengths, refused ones too.
+    pub bytes_received: u64,
     /// Messages dropped because their lane was full, the oldest first.
     pub dropped: u64,
     /// Messages of our own that exceed the protocol's limit, or that go to no connected peer.
@@ -26,6 +31,8 @@ pub struct Stats {
 pub(crate) struct Counters {
     pub(crate) sent: AtomicU64,
     pub(crate) received: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
+    pub(crate) bytes_received: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) unsendable: AtomicU64,
     pub(crate) malformed: AtomicU64,
@@ -38,6 +45,8 @@ impl Counters {
         Stats {
             sent: self.sent.load(Relaxed),
             received: self.received.load(Relaxed),
+            bytes_sent: self.bytes_sent.load(Relaxed),
+            bytes_received: self.bytes_received.load(Relaxed),
             dropped: self.dropped.load(Relaxed),
             unsendable: self.unsendable.load(Relaxed),
             malformed: self.malformed.load(Relaxed),

@@ -128,7 +128,7 @@ impl<T: Wire> Handler<T> {
         let Some(inbound) = &mut self.inbound else {
             return Poll::Pending;
         };
-        match std::task::ready!(inbound.poll(cx)) {
+        match std::task::ready!(inbound.poll(cx, &self.counters)) {
             Read::Message(message) => {
                 add(&self.counters.received, 1);
                 return Poll::Ready(message);

@@ -3,6 +3,7 @@
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 mod chain;
 mod demo;
+mod lab_dicast;
 mod picture;
 mod run;
 mod say;
@@ -34,6 +35,8 @@ enum Verb {
     Chain,
     /// Measures how long nodes take to join one overlay, and what a node costs.
     Scale(scale::ScaleArgs),
+    /// Measures what the hierarchy costs real nodes at rest, beside the simulator.
+    LabDicast(lab_dicast::LabDicastArgs),
     /// Runs a scenario in the simulator and checks its claims.
     Run(run::RunArgs),
 }
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Restart(args) => live(up::tell("restart", &args)),
         Verb::Chain => chain::run(),
         Verb::Scale(args) => scale::run(&args),
+        Verb::LabDicast(args) => lab_dicast::run(&args),
         Verb::Run(args) => run::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -9,7 +9,10 @@ use std::{
     collections::VecDeque,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -42,6 +45,27 @@ pub struct Wires {
     network: Arc<Mutex<Network>>,
     start: Instant,
     port_base: u64,
+    carried: Arc<Carried>,
+}
+
+/// What passed over all links since the lab began, both ways.
+#[derive(Debug, Default)]
+struct Carried {
+    bytes: AtomicU64,
+    writes: AtomicU64,
+    dials: AtomicU64,
+}
+
+/// [`Wires::carried`] at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnLinks {
+    /// Bytes, with all that Noise and yamux add: what a socket would be given. Headers of TCP and
+    /// IP are not among them.
+    pub bytes: u64,
+    /// Pieces in which they were read off the links: about the packets that carry anything.
+    pub writes: u64,
+    /// Connections that were dialled and came about.
+    pub dials: u64,
 }
 
 impl Wires {
@@ -51,6 +75,16 @@ impl Wires {
             network: Arc::new(Mutex::new(network)),
             start: Instant::now(),
             port_base,
+            carried: Arc::default(),
+        }
+    }
+
+    /// What passed over all links so far.
+    pub fn carried(&self) -> OnLinks {
+        OnLinks {
+            bytes: self.carried.bytes.load(Relaxed),
+            writes: self.carried.writes.load(Relaxed),
+            dials: self.carried.dials.load(Relaxed),
         }
     }
 
@@ -160,6 +194,9 @@ impl<S: AsyncRead + Unpin> EmulatedStream<S> {
                     self.ends_at = Some(at);
                 }
                 Fate::Deliver(at) | Fate::Twice(at, _) => {
+                    let carried = &self.wires.carried;
+                    carried.bytes.fetch_add(bytes.len() as u64, Relaxed);
+                    carried.writes.fetch_add(1, Relaxed);
                     self.flight_bytes += bytes.len();
                     self.flight.push_back((at, bytes));
                 }
@@ -287,6 +324,7 @@ where
             let mut stream = dial.await.map_err(io::Error::other)?;
             stream.write_all(&(me as u64).to_be_bytes()).await?;
             stream.flush().await?;
+            wires.carried.dials.fetch_add(1, Relaxed);
             Ok(EmulatedStream::new(stream, wires, me, them))
         };
         Ok(connect.boxed())

@@ -57,6 +57,10 @@ impl Drop for Running {
 }
 
 impl Lab {
+    /// A connection that nobody wants closes after this. Every probe of a stranger is a dial, and
+    /// hundreds of nodes share one memory here.
+    pub const IDLE: Duration = Duration::from_secs(5);
+
     /// Makes the network and starts all its nodes. Must be called in a tokio runtime.
     pub fn start(config: LabConfig) -> Result<Self, LabError> {
         // The in-process transport's ports are the process's: labs must not collide.
@@ -134,8 +138,7 @@ impl Lab {
                 .kademlia
                 .then_some(Some(libp2p::kad::Mode::Server)),
             address_limits: AddressLimits::default(),
-            // Every probe of a stranger is a dial: hundreds of nodes share one memory here.
-            idle_timeout: Duration::from_secs(5),
+            idle_timeout: Self::IDLE,
             // Once is enough: nothing about a node of a lab changes.
             identify_interval: Duration::from_secs(24 * 3_600),
             ..NetOptions::isolated()

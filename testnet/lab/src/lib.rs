@@ -9,14 +9,18 @@
 //! up a machine; losses are only late, as on real streams; what depends on the system's clock or
 //! on other threads does not follow virtual time.
 
+mod beside;
+mod bytes;
 mod config;
 mod emulated;
 mod lab;
 mod tree;
 
 pub use crate::{
+    beside::{Beside, BesideError, LabRate, Rest, SimRate, beside},
+    bytes::LabBytes,
     config::{LabConfig, LabError},
-    emulated::{EmulatedStream, EmulatedTransport, Wires},
+    emulated::{EmulatedStream, EmulatedTransport, OnLinks, Wires},
     lab::Lab,
     tree::{TreeReport, TreeView},
 };

@@ -16,7 +16,7 @@ use super::{OVERLAY, World, feed, fire_due, id, machine};
 use crate::{
     Command, Config, Event, Message, Refusal, Sums,
     wire::{
-        Answer, Beat, Body, Claim, DELAY_US_MAX, Down, ENTRIES_MAX, Entry, Gossip, HINTS_MAX,
+        Answer, Beat, Body, COVERED_MAX, Claim, DELAY_US_MAX, Down, ENTRIES_MAX, Entry, Gossip, HINTS_MAX,
         HOPS_MAX, Hop, Leave, Offer, OfferKind, Parting, Pressure, Purpose, RTT_US_MAX, Reason,
         Standing, Up, Verdict,
     },
@@ -402,4 +402,45 @@ fn refused_commands_say_why() {
         (5, Refusal::NotRoot),
     ];
     assert_eq!(refusals, expected);
+}
+
+#[test]
+fn a_child_that_counts_a_million_members_lifts_no_sum_over_its_limit() {
+    let mut root = machine(Seed::new(1), 0, 0);
+    let join = Command::Join {
+        id: 1,
+        overlay: OVERLAY,
+        root: super::contact(0),
+        alpha_milli: 1_500,
+        cap: 4,
+    };
+    feed(&mut root, Time::ZERO, Input::Command(join));
+    feed(&mut root, Time::ZERO, Input::Connected(id(1)));
+    let mut say = |body| {
+        let mut message = Message {
+            overlay: OVERLAY,
+            epoch: 1,
+            body,
+        };
+        message.check().unwrap();
+        let from = id(1);
+        feed(&mut root, Time::ZERO, Input::Received { from, message });
+        root.status(OVERLAY).unwrap()
+    };
+    let offer = Offer {
+        serial: 1,
+        kind: OfferKind::Orphan,
+        leaf: true,
+        rtt_us: Some(1_000),
+        slack_us: 0,
+        seen_us: 0,
+        hint: Hint::default(),
+        position: None,
+    };
+    let attached = say(Body::Offer(Box::new(offer)));
+    assert_eq!(attached.sums.covered, 2);
+    let mut beat = up(&mut Seed::new(1).rng());
+    beat.sums.covered = u32::MAX;
+    let told = say(Body::Beat(Box::new(Beat::Up(beat))));
+    assert_eq!(told.sums.covered, COVERED_MAX);
 }

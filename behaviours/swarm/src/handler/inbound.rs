@@ -9,6 +9,8 @@ use futures::AsyncRead;
 use libp2p::Stream;
 use opus_core::{Malformed, Wire, codec};
 
+use crate::counters::{Counters, add};
+
 /// Bytes of the length in front of each message.
 const PREFIX: usize = 4;
 /// Bytes read at once; most messages fit.
@@ -41,7 +43,11 @@ impl Inbound {
         }
     }
 
-    pub(super) fn poll<T: Wire>(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>> {
+    pub(super) fn poll<T: Wire>(
+        &mut self,
+        cx: &mut Context<'_>,
+        counters: &Counters,
+    ) -> Poll<Read<T>> {
         let mut chunk = [0; CHUNK];
         for _ in 0..READS_MAX {
             match parse(&mut self.buffer) {
@@ -51,7 +57,10 @@ impl Inbound {
             }
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut chunk)) {
                 Ok(0) | Err(_) => return Poll::Ready(Read::Closed),
-                Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
+                Ok(count) => {
+                    add(&counters.bytes_received, count as u64);
+                    self.buffer.extend_from_slice(&chunk[..count]);
+                }
             }
         }
         cx.waker().wake_by_ref();

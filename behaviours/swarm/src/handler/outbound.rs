@@ -158,6 +158,7 @@ impl Open {
             self.buffer.clear();
             self.written = 0;
             add(&counters.sent, take(&mut self.buffer));
+            add(&counters.bytes_sent, self.buffer.len() as u64);
         }
         if self.buffer.is_empty() {
             // An idle substream holds no buffer.

@@ -44,35 +44,36 @@ pub fn core_cbor(bytes: &[u8]) {
     }
 }
 
-/// Packed bodies: each value has one form.
+/// Packed bodies: each value has one form, but where numbers are clamped or lists sorted on the way.
 pub fn core_pack(bytes: &[u8]) {
     let Some((&kind, body)) = bytes.split_first() else {
         return;
     };
     match kind % 8 {
-        0 => packed::<(u64, (i32, Option<u16>))>(body),
-        1 => packed::<Few<(f64, f32), 9>>(body),
-        2 => packed::<Few<Contact, 5>>(body),
-        3 => packed::<Report>(body),
-        4 => packed::<Down>(body),
-        5 => packed::<Definition>(body),
-        6 => packed::<View>(body),
-        _ => packed::<Path>(body),
+        0 => packed::<(u64, (i32, Option<u16>))>(body, true),
+        1 => packed::<Few<(f64, f32), 9>>(body, true),
+        2 => packed::<Few<Contact, 5>>(body, true),
+        3 => packed::<Report>(body, false),
+        4 => packed::<Down>(body, false),
+        5 => packed::<Definition>(body, false),
+        6 => packed::<View>(body, false),
+        _ => packed::<Path>(body, true),
     }
 }
 
-fn packed<T: Pack + Debug>(bytes: &[u8]) {
+/// `exact`: nothing in it is clamped or sorted.
+fn packed<T: Pack + Debug>(bytes: &[u8], exact: bool) {
     if let Ok(value) = pack::from_bytes::<T>(bytes) {
-        assert_eq!(pack::to_bytes(&value), bytes, "{value:?} has two forms");
+        let once = pack::to_bytes(&value);
+        assert!(!exact || once == bytes, "{value:?} has two forms");
+        let read: T = pack::from_bytes(&once).expect("what is written can be read");
+        assert_eq!(pack::to_bytes(&read), once, "{value:?} is changed twice");
     }
 }
 
 /// Messages of dicast; the bytes are the body of the CBOR byte string that a message is.
 pub fn dicast_wire(bytes: &[u8]) {
-    let wrapped = encode(&serde_bytes::Bytes::new(bytes));
-    if let Some(written) = message::<opus_dicast::Message>(&wrapped) {
-        assert_eq!(written, wrapped, "a packed message has one form");
-    }
+    message::<opus_dicast::Message>(&encode(&serde_bytes::Bytes::new(bytes)));
 }
 
 /// Messages of the overlay.
@@ -92,12 +93,11 @@ pub fn site_wire(bytes: &[u8]) {
     message::<opus_site::StatusMessage>(bytes);
 }
 
-/// Reads, writes and reads again; gives what was written.
-fn message<M: Wire + PartialEq>(bytes: &[u8]) -> Option<Vec<u8>> {
-    let read: M = decode_wire(bytes).ok()?;
-    let written = encode(&read);
-    assert_eq!(decode_wire::<M>(&written), Ok(read), "from {bytes:02x?}");
-    Some(written)
+/// Reads, writes and reads again.
+fn message<M: Wire + PartialEq>(bytes: &[u8]) {
+    if let Ok(read) = decode_wire::<M>(bytes) {
+        assert_eq!(decode_wire::<M>(&encode(&read)), Ok(read), "from {bytes:02x?}");
+    }
 }
 
 /// Headers of frames: `floor`, `tried`, the plan epoch and the tag pass through and are not read.

@@ -23,7 +23,7 @@ fn script(bytes: &[u8]) -> u64 {
     let mut draw = Draw::new(bytes);
     let me = NodeId::from_index(0);
     let overlay = Overlay::new(me, Config::default(), Seed::new(1).rng());
-    let mut drive = Drive::new(overlay, OUTPUTS_MAX);
+    let mut drive = Drive::new(overlay, OUTPUTS_MAX).clamped();
     if draw.share(14) {
         let join = join(&mut draw, OverlayId(0));
         drive.input(Input::Command(join));

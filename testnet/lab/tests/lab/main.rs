@@ -6,6 +6,7 @@
     reason = "helpers of tests fail by panic"
 )]
 
+mod bytes;
 mod common;
 mod complete;
 mod connections;
