@@ -70,7 +70,10 @@ pub(crate) fn run(args: &LabDicastArgs) -> anyhow::Result<ExitCode> {
         Ok(config) => config,
         Err(error) => {
             // Standard error may be closed; the exit code still tells.
-            drop(writeln!(std::io::stderr(), "opus-testnet lab-dicast: {error}"));
+            drop(writeln!(
+                std::io::stderr(),
+                "opus-testnet lab-dicast: {error}"
+            ));
             return Ok(ExitCode::from(USAGE));
         }
     };

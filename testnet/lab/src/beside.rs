@@ -6,7 +6,7 @@
 //! neighbours and the other protocols too); the simulator counts messages and dials of probe and
 //! dicast by its own rule (`opus_sim::driver::account`).
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use opus_core::{Contact, Time};
 use opus_net::Network;
@@ -24,7 +24,7 @@ use opus_site::{
 use rand::seq::index;
 use serde::Serialize;
 
-use crate::{Lab, LabBytes, LabConfig, LabError};
+use crate::{Counted, Lab, LabBytes, LabConfig, LabError};
 
 /// Overlays that a site may carry, which it publishes: `opus_site::Config`'s default.
 fn idle_site() -> Summary {
@@ -105,15 +105,13 @@ pub enum BesideError {
     /// The simulator's network could not be made.
     #[error("the link conditions are not lawful: {0}")]
     Conditions(#[from] opus_net::BadConditions),
-    /// There was not one tree of all in time.
-    #[error("{right} of {nodes} nodes of the {which} count all after {waited:?}")]
+    /// Not all nodes counted all in time.
+    #[error("after {waited:?} the nodes of the {which} do not all count all: {counted:?}")]
     Form {
         /// `lab` or `simulator`.
         which: &'static str,
-        /// How many do.
-        right: usize,
-        /// How many there are.
-        nodes: usize,
+        /// What they say.
+        counted: Counted,
         /// For how long they were waited for.
         waited: Duration,
     },
@@ -140,20 +138,11 @@ async fn measured(config: LabConfig, rest: Rest) -> Result<LabRate, BesideError>
     let begin = tokio::time::Instant::now();
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let right = lab.count_right(nodes).await;
-        if right == nodes {
+        let counted = lab.counted(nodes).await;
+        if counted.right == nodes {
             break;
         }
-        let waited = begin.elapsed();
-        if waited >= rest.form_max {
-            let which = "lab";
-            return Err(BesideError::Form {
-                which,
-                right,
-                nodes,
-                waited,
-            });
-        }
+        in_time("lab", counted, begin.elapsed(), rest)?;
     }
     let formed = begin.elapsed();
     tokio::time::sleep(rest.settle).await;
@@ -180,36 +169,34 @@ fn lab_rate(before: &LabBytes, after: &LabBytes, nodes: usize, formed: Duration)
 
 fn simulated(config: &LabConfig, rest: Rest) -> Result<SimRate, BesideError> {
     let mut run = Simulated::new(config)?;
-    let nodes = run.driver.len();
-    let right = |run: &Simulated| {
-        let now = |node| run.driver.local_time(node);
-        let hosts = run.driver.hosts();
-        let counts = hosts.filter_map(|(node, host)| {
-            let key = dicast::aggregate::KeyId::MEMBERS;
-            host.dicast().view(now(node), key, dicast::Scope::Root)
-        });
-        counts.filter(|count| count.count == nodes as u64).count()
-    };
     let formed = loop {
         run.second();
-        let (right, waited) = (right(&run), run.driver.now().since(Time::ZERO));
-        if right == nodes {
+        let (counted, waited) = (run.counted(), run.driver.now().since(Time::ZERO));
+        if counted.right == run.driver.len() {
             break waited;
         }
-        if waited >= rest.form_max {
-            let which = "simulator";
-            return Err(BesideError::Form {
-                which,
-                right,
-                nodes,
-                waited,
-            });
-        }
+        in_time("simulator", counted, waited, rest)?;
     };
     (0..rest.settle.as_secs()).for_each(|_| run.second());
     let before = run.driver.traffic();
     (0..rest.window.as_secs()).for_each(|_| run.second());
     Ok(sim_rate(&before, &run.driver.traffic(), formed))
+}
+
+fn in_time(
+    which: &'static str,
+    counted: Counted,
+    waited: Duration,
+    rest: Rest,
+) -> Result<(), BesideError> {
+    if waited < rest.form_max {
+        return Ok(());
+    }
+    Err(BesideError::Form {
+        which,
+        counted,
+        waited,
+    })
 }
 
 fn sim_rate(before: &Snapshot, after: &Snapshot, formed: Duration) -> SimRate {
@@ -281,6 +268,27 @@ impl Simulated {
         let others = index::sample(&mut self.rng, self.driver.len() - 1, count).into_iter();
         let others = others.map(|other| if other >= node { other + 1 } else { other });
         others.map(|other| Contact::bare(id_of(other))).collect()
+    }
+
+    fn counted(&self) -> Counted {
+        let mut roots = BTreeSet::new();
+        let nodes = self.driver.len() as u64;
+        let mut counted = Counted {
+            least: u64::MAX,
+            ..Counted::default()
+        };
+        for (node, host) in self.driver.hosts() {
+            let now = self.driver.local_time(node);
+            let key = dicast::aggregate::KeyId::MEMBERS;
+            let answer = host.dicast().view(now, key, dicast::Scope::Root);
+            let count = answer.map_or(0, |answer| answer.count);
+            roots.extend(host.dicast().root().map(|root| root.cluster.id));
+            counted.right += usize::from(count == nodes);
+            counted.least = counted.least.min(count);
+            counted.most = counted.most.max(count);
+        }
+        counted.roots = roots.len();
+        counted
     }
 
     fn second(&mut self) {

@@ -1,7 +1,9 @@
 //! What the nodes of a lab have sent, in all and by protocol.
 
+use std::collections::BTreeSet;
+
 use opus_core::{Machine as _, Time};
-use opus_dicast::Dicast;
+use opus_dicast::{Dicast, Scope, aggregate::KeyId};
 use opus_probe::Probe;
 
 use crate::{Lab, OnLinks};
@@ -22,6 +24,19 @@ pub struct LabBytes {
     pub others: u64,
     /// How many messages of the probe and of dicast these are.
     pub messages: u64,
+}
+
+/// What the nodes of a lab, or of the simulator, say of their number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// How many say the right one.
+    pub right: usize,
+    /// The smallest that one says; 0 of a node that does not know.
+    pub least: u64,
+    /// The largest.
+    pub most: u64,
+    /// Clusters that some node takes for the one at the top.
+    pub roots: usize,
 }
 
 impl Lab {
@@ -50,19 +65,28 @@ impl Lab {
         bytes
     }
 
-    /// Of the running nodes, those that have a seat and count exactly `nodes`.
-    pub async fn count_right(&self, nodes: usize) -> usize {
-        let mut right = 0;
+    /// How the running nodes count each other; `nodes`: the right answer.
+    pub async fn counted(&self, nodes: usize) -> Counted {
+        let mut roots = BTreeSet::new();
+        let mut counted = Counted {
+            least: u64::MAX,
+            ..Counted::default()
+        };
         for handle in (0..self.len()).filter_map(|node| self.handle(node)) {
             let clock = handle.clock();
             let ask = handle.ask(move |core| {
                 let dicast = core.dicast();
-                let key = opus_dicast::aggregate::KeyId::MEMBERS;
-                dicast.view(clock.now(), key, opus_dicast::Scope::Root)
+                let answer = dicast.view(clock.now(), KeyId::MEMBERS, Scope::Root);
+                (answer, dicast.root().map(|root| root.cluster.id))
             });
-            let count = ask.await.ok().flatten().map(|answer| answer.count);
-            right += usize::from(count == Some(nodes as u64));
+            let (answer, root) = ask.await.unwrap_or_default();
+            let count = answer.map_or(0, |answer| answer.count);
+            roots.extend(root);
+            counted.right += usize::from(count == nodes as u64);
+            counted.least = counted.least.min(count);
+            counted.most = counted.most.max(count);
         }
-        right
+        counted.roots = roots.len();
+        counted
     }
 }

@@ -18,7 +18,7 @@ mod tree;
 
 pub use crate::{
     beside::{Beside, BesideError, LabRate, Rest, SimRate, beside},
-    bytes::LabBytes,
+    bytes::{Counted, LabBytes},
     config::{LabConfig, LabError},
     emulated::{EmulatedStream, EmulatedTransport, OnLinks, Wires},
     lab::Lab,

@@ -96,7 +96,11 @@ pub fn site_wire(bytes: &[u8]) {
 /// Reads, writes and reads again.
 fn message<M: Wire + PartialEq>(bytes: &[u8]) {
     if let Ok(read) = decode_wire::<M>(bytes) {
-        assert_eq!(decode_wire::<M>(&encode(&read)), Ok(read), "from {bytes:02x?}");
+        assert_eq!(
+            decode_wire::<M>(&encode(&read)),
+            Ok(read),
+            "from {bytes:02x?}"
+        );
     }
 }
 

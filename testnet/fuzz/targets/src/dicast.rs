@@ -91,17 +91,17 @@ fn command(draw: &mut Draw<'_>) -> Command {
         },
         6 => Command::Set {
             id,
-            key: KeyId(draw.small() as u16),
+            key: KeyId(draw.small16()),
             sample: sample(draw),
         },
         7 => Command::Unset {
             id,
-            key: KeyId(draw.small() as u16),
+            key: KeyId(draw.small16()),
         },
         8 => match draw.packed(80) {
             Some(spec) => Command::Spec {
                 id,
-                key: KeyId(draw.small() as u16),
+                key: KeyId(draw.small16()),
                 spec,
             },
             None => Command::Leave,

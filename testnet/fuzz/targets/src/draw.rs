@@ -48,6 +48,11 @@ impl<'a> Draw<'a> {
         }
     }
 
+    /// The same of 16 bits.
+    pub(crate) fn small16(&mut self) -> u16 {
+        u16::try_from(self.small() & 0xffff).unwrap_or_default()
+    }
+
     /// Bytes as they are, at most `most`.
     pub(crate) fn raw(&mut self, most: usize) -> &'a [u8] {
         let wanted = usize::from(self.any::<u16>()) % (most + 1);

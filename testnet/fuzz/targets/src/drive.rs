@@ -147,7 +147,7 @@ fn passes_its_own_codec<M: Wire>(message: &M, exact: bool) {
 pub(crate) fn run(bytes: &[u8], script: fn(&[u8]) -> u64) {
     let bytes = &bytes[..bytes.len().min(INPUT_MAX)];
     let said = script(bytes);
-    if bytes.len() % 4 == 0 {
+    if bytes.len().is_multiple_of(4) {
         assert_eq!(said, script(bytes), "equal in, equal out");
     }
 }

@@ -15,7 +15,7 @@ use rand::{RngExt, seq::IndexedRandom};
 const INPUTS_MAX: usize = 30;
 
 /// Changed inputs for each target; `OPUS_MUTATIONS` multiplies them.
-const MUTATIONS: u64 = 600;
+const MUTATIONS: u64 = 2_000;
 
 fn corpus(target: &Target) -> Vec<(PathBuf, Vec<u8>)> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -118,7 +118,7 @@ impl Words<'_, '_> {
         let view = self.view(level);
         let slots: Vec<u8> = view.roster.iter().map(|(slot, _)| slot).collect();
         let at = usize::from(self.draw.any::<u8>()) % (slots.len() + 1);
-        let above = self.draw.below(3) as u8;
+        let above = self.draw.any::<u8>() % 3;
         let levels = level.saturating_add(1)..=level.saturating_add(above);
         Welcome {
             slot: slots.get(at).copied().unwrap_or_default(),
@@ -144,7 +144,7 @@ impl Words<'_, '_> {
         }
         let mut sets = Vec::new();
         for _ in 0..self.draw.below(3) {
-            let key = KeyId(self.draw.small() as u16);
+            let key = KeyId(self.draw.small16());
             sets.push(Few(vec![match self.draw.below(3) {
                 0 => Change::Withdrawn(key),
                 1 => Change::Weighted(key, self.draw.any(), self.draw.any()),
@@ -246,7 +246,7 @@ impl Words<'_, '_> {
             }),
             3 => Message::Full(self.tag()),
             _ => {
-                let key = KeyId(self.draw.small() as u16);
+                let key = KeyId(self.draw.small16());
                 let owner: NodeId = self.draw.node();
                 let definition = self.draw.packed(80).map(|spec| Definition {
                     spec,
