@@ -37,7 +37,8 @@ pub(crate) struct LabDicastArgs {
     #[arg(long, value_name = "S", default_value_t = 60)]
     settle: u64,
     /// How long bytes are counted, seconds.
-    #[arg(long, value_name = "S", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "S", default_value_t = 120)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     window: u64,
     /// The bytes on the lab's links over the simulator's at which it fails.
     #[arg(long, value_name = "TIMES", default_value_t = 2.5)]
@@ -131,10 +132,11 @@ fn summary(figures: &Figures) -> String {
     );
     format!(
         "{nodes} nodes at rest, seed {}, per node and second:\n\
-         lab        {:.0} bytes on the links in {:.1} writes; dicast {:.0} and probe {:.0} bytes in \
-         {:.2} messages, other protocols of ours {:.0}; {:.3} dials; one tree after {:.0} s\n\
-         simulator  {:.0} bytes: bodies {:.0}, headers {:.0}, dials {:.0}; {:.2} messages; one tree \
+         lab        {:.0} bytes on the links in {:.1} writes; dicast {:.0} and probe {:.0} bytes \
+         in {:.2} messages, other protocols of ours {:.0}; {:.3} dials, {:.1} peers; one tree \
          after {:.0} s\n\
+         simulator  {:.0} bytes: bodies {:.0}, headers {:.0}, dials {:.0}; {:.2} messages; one \
+         tree after {:.0} s\n\
          dicast-10k {scenario} with as many nodes, whose values move\n\
          ratio      {ratio:.2}, at most {}",
         figures.seed,
@@ -145,6 +147,7 @@ fn summary(figures: &Figures) -> String {
         lab.messages,
         lab.others,
         lab.dials,
+        lab.peers,
         lab.formed_s,
         sim.sent,
         sim.bodies,

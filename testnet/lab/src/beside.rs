@@ -64,6 +64,8 @@ pub struct LabRate {
     pub writes: f64,
     /// Number of connections that a node dialled.
     pub dials: f64,
+    /// Connected peers of a node at the end, the mean.
+    pub peers: f64,
 }
 
 /// Per node and second, at rest. Bytes unless named otherwise.
@@ -164,6 +166,7 @@ fn lab_rate(before: &LabBytes, after: &LabBytes, nodes: usize, formed: Duration)
         messages: rate(|it| it.messages),
         writes: rate(|it| it.links.writes),
         dials: rate(|it| it.links.dials),
+        peers: after.peers as f64 / nodes as f64,
     }
 }
 

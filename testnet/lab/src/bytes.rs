@@ -24,6 +24,8 @@ pub struct LabBytes {
     pub others: u64,
     /// How many messages of the probe and of dicast these are.
     pub messages: u64,
+    /// Connected peers of all nodes at that moment: no total.
+    pub peers: u64,
 }
 
 /// What the nodes of a lab, or of the simulator, say of their number.
@@ -48,9 +50,11 @@ impl Lab {
             ..LabBytes::default()
         };
         for handle in (0..self.len()).filter_map(|node| self.handle(node)) {
-            let Ok(protocols) = handle.ask(|core| core.protocols()).await else {
+            let ask = handle.ask(|core| (core.protocols(), core.peer_count()));
+            let Ok((protocols, peers)) = ask.await else {
                 continue;
             };
+            bytes.peers += peers as u64;
             for (name, stats) in protocols {
                 match name {
                     Probe::PROTOCOL => bytes.probe += stats.bytes_sent,

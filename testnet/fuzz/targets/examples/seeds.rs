@@ -232,15 +232,19 @@ fn relay(directory: &Path) -> io::Result<()> {
 
 fn site(root: &Path) -> io::Result<()> {
     use opus_site::{Message, RootNote};
-    let mut spec = Spec::new("stream", spec::Kind::Multicast, 3).expect("a lawful name");
+    let mut spec = Spec::new("stream", spec::Kind::Multicast, 3).map_err(io::Error::other)?;
     spec.sla.reliability = 0.99;
     spec.sla.knob_milli = Some(1_500);
     let signed = SignedApp::sign(&spec, "fuzz", &[7; 32])
-        .expect("a lawful spec")
+        .map_err(io::Error::other)?
         .encode();
     let directory = root.join("site_spec");
     write(&directory, "signed", &signed)?;
-    write(&directory, "cbor", &spec.to_cbor().expect("a lawful spec"))?;
+    write(
+        &directory,
+        "cbor",
+        &spec.to_cbor().map_err(io::Error::other)?,
+    )?;
     let toml = "name = \"stream\"\nkind = \"multicast\"\nversion = 1\n[sla]\nknob = 1.5\n";
     write(&directory, "toml", toml.as_bytes())?;
     let overlay = OverlayId(9);

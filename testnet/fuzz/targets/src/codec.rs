@@ -44,7 +44,8 @@ pub fn core_cbor(bytes: &[u8]) {
     }
 }
 
-/// Packed bodies: each value has one form, but where numbers are clamped or lists sorted on the way.
+/// Packed bodies: each value has one form, but where numbers are clamped or lists sorted on the
+/// way.
 pub fn core_pack(bytes: &[u8]) {
     let Some((&kind, body)) = bytes.split_first() else {
         return;

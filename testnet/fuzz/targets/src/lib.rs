@@ -5,7 +5,8 @@
 //! libFuzzer; `tests/corpus.rs` runs the committed corpus and changes of it through all of them
 //! with every `cargo test`.
 //!
-//! - *Codecs* ([`codec`], [`ipc`]): no bytes panic; what is read is written and read again as the same.
+//! - *Codecs* ([`codec`], [`ipc`]): no bytes panic; what is read is written and read again as the
+//!   same.
 //! - *Machines* ([`dicast`], [`overlay`], [`probe`], [`relay`]): bytes are read as commands,
 //!   connections that come and go, messages of peers, time that passes and time that jumps
 //!   (`drive.rs`). The contract of [`opus_core::Machine`] holds after each input, what a machine

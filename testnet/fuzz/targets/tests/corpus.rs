@@ -1,5 +1,7 @@
 //! The committed corpus through every target, and changes of it by chance.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panic")]
+
 use std::{
     any::Any,
     fs,
@@ -33,7 +35,7 @@ fn corpus(target: &Target) -> Vec<(PathBuf, Vec<u8>)> {
 /// Runs a target; a panic names the input, so that it can be kept.
 fn run(target: &Target, bytes: &[u8], what: &str) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (target.run)(bytes))) {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = opus_ipc::json::hex(bytes);
         panic!("{}, {what}: {}\ninput: {hex}", target.name, text(&*panic));
     }
 }
