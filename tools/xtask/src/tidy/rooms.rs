@@ -216,6 +216,12 @@ pub(super) const ROOMS: [Room; 17] = [
         Kind::Plain,
         &["opus-core", "opus-ipc", "opus-site"],
     ),
+    room(
+        "opus-bench",
+        "tools/bench",
+        Kind::Plain,
+        &["opus-core", "opus-net", "opus-sim", "opus-site"],
+    ),
     room("xtask", "tools/xtask", Kind::Plain, &[]),
 ];
 
