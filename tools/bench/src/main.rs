@@ -49,7 +49,7 @@ enum Workload {
     W1,
     /// Membership only.
     W2,
-    /// The first with every number at every node; dicast does not offer that.
+    /// The first with every number at every node; not for dicast, and not for foca-wan.
     Exact,
 }
 
@@ -172,7 +172,8 @@ fn measure<S: Side>(
         Which::Chitchat => Telling::FILTERED,
     };
     for workload in Workload::ALL {
-        let lacks = which == Which::Dicast && workload == Workload::Exact;
+        // dicast does not offer it; foca's settings make no difference to it.
+        let lacks = matches!(which, Which::Dicast | Which::FocaWan) && workload == Workload::Exact;
         if lacks || !args.workloads.contains(&workload) {
             continue;
         }

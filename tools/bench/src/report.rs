@@ -54,8 +54,8 @@ node its own region's list, and of all others the number and the mean. So \"list
 nodes there and about one region here; who \"knew\" has no dead node in its lists, and in dicast also
 knows the number of the living exactly. In W1 a node of foca or chitchat tells its number when it is
 off by half the tolerance, for a mean to 1 % asks no more (foca also each 30 s: it tells newcomers
-nothing of what was told before); dicast has its own filters. \"Exact everywhere\" is W1 with each
-change told and held by every node.
+nothing of what was told before, and is handed the list of members once all have started); dicast
+has its own filters. \"Exact everywhere\" is W1 with each change told and held by every node.
 ";
 
 impl Report {
@@ -148,7 +148,7 @@ impl Table {
         line(text, format_args!("{:<12}{head}", "side"));
         let ours = self.rows.iter().find_map(|row| row.members.as_ref());
         let ours = ours.map_or(0.0, |members| members.bytes.mean);
-        let never = || "not within the run".to_owned();
+        let never = || "not in the run".to_owned();
         for row in &self.rows {
             let Some(members) = &row.members else {
                 continue;
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(text.matches("2.50").count(), 2, "{text}");
         assert!(text.contains("not offered"), "{text}");
         assert!(text.contains("at most 4 s ago"), "{text}");
-        assert!(text.contains("not within the run"), "{text}");
+        assert!(text.contains("not in the run"), "{text}");
         assert!(text.lines().all(|line| line.len() <= 180), "{text}");
     }
 }

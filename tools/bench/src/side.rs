@@ -13,6 +13,8 @@ pub trait Side {
 
     /// Starts a node now; it knows of `seeds`, which run.
     fn start(&mut self, node: usize, seeds: &[usize]);
+    /// All nodes have started: whoever can be handed a list of all is.
+    fn acquaint(&mut self) {}
     /// The node's number from now on.
     fn set(&mut self, node: usize, value: f64);
     /// Lets everything happen up to `at`.
