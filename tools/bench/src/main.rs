@@ -100,7 +100,10 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let file = file.transpose()?;
     let mut tables = Vec::new();
     for &nodes in &args.nodes {
-        tables.push(table(args, nodes)?);
+        let table = table(args, nodes)?;
+        // The next takes longer.
+        std::io::stdout().write_all(table.to_text().as_bytes())?;
+        tables.push(table);
     }
     let report = Report {
         schema: 1,
@@ -112,7 +115,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(file) = file {
         serde_json::to_writer_pretty(file, &report).context("the figures cannot be written")?;
     }
-    std::io::stdout().write_all(report.to_text().as_bytes())?;
+    std::io::stdout().write_all(report.notes().as_bytes())?;
     Ok(())
 }
 

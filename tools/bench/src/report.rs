@@ -49,25 +49,20 @@ pub struct Report {
 const FAIRNESS: &str = "\
 Delays 20 to 80 ms one way, 32-byte names for all. A packet costs its body and 28 bytes for each
 started 1,200; a dial of dicast 2,500 bytes at each side; foca and chitchat dial nobody. A datagram
-is lost as a whole whatever its size. foca and chitchat give every node every member; dicast gives a
-node its own region's list, and of all others the number and the mean. So \"lists right\" is about all
-nodes there and about one region here; who \"knew\" has no dead node in its lists, and in dicast also
-knows the number of the living exactly. In W1 a node of foca or chitchat tells its number when it is
-off by half the tolerance, for a mean to 1 % asks no more (foca also each 30 s: it tells newcomers
-nothing of what was told before, and is handed the list of members once all have started); dicast
-has its own filters. \"Exact everywhere\" is W1 with each change told and held by every node.
+is lost as a whole whatever its size. foca and chitchat give every node every member; dicast gives
+a node its own region's list, and of all others the number and the mean. So \"lists right\" is about
+all nodes there and about one region here; who \"knew\" has no dead node in its lists, and in dicast
+also knows the number of the living exactly. In W1 a node of foca or chitchat tells its number when
+it is off by half the tolerance, for a mean to 1 % asks no more (foca also each 30 s: it tells
+newcomers nothing of what was told before, and is handed the list of members once all have
+started); dicast has its own filters. \"Exact everywhere\" is W1 with each change told and held by
+every node.
 ";
 
 impl Report {
-    /// For a terminal.
-    pub fn to_text(&self) -> String {
-        let mut text = String::new();
-        for table in &self.tables {
-            table.means(&mut text);
-            table.members(&mut text);
-            table.exact(&mut text);
-        }
-        text.push_str(FAIRNESS);
+    /// What the tables mean, for a terminal.
+    pub fn notes(&self) -> String {
+        let mut text = FAIRNESS.to_owned();
         for row in self.tables.first().into_iter().flat_map(|it| &it.rows) {
             line(&mut text, format_args!("{}: {}.", row.side, row.promise));
         }
@@ -76,6 +71,15 @@ impl Report {
 }
 
 impl Table {
+    /// For a terminal.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        self.means(&mut text);
+        self.members(&mut text);
+        self.exact(&mut text);
+        text
+    }
+
     fn means(&self, text: &mut String) {
         if self.rows.iter().all(|row| row.mean.is_none()) {
             return;
@@ -227,14 +231,8 @@ mod tests {
     fn tables_show_ratios_over_the_first_and_who_does_not_offer_what() {
         let mut rows = vec![row("ours", 100.0), row("theirs", 250.0)];
         rows[1].exact = rows[1].mean.clone();
-        let report = Report {
-            schema: 1,
-            seed: 1,
-            loss: 0.01,
-            steady_s: 60,
-            tables: vec![Table { nodes: 30, rows }],
-        };
-        let text = report.to_text();
+        let table = Table { nodes: 30, rows };
+        let text = table.to_text();
         assert_eq!(text.matches("2.50").count(), 2, "{text}");
         assert!(text.contains("not offered"), "{text}");
         assert!(text.contains("at most 4 s ago"), "{text}");

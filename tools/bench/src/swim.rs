@@ -10,10 +10,10 @@
 //! newest go first and others are never sent on. [`Numbers::All`] asks foca each second for packets
 //! (`Foca::broadcast`) until nothing waits.
 //!
-//! Once all have started each is handed the list of all (`Foca::apply_many`, which is there for what
-//! is known from elsewhere). Left alone, a node finds the last of many others after minutes: with
-//! 300 nodes that start within 20 s, three of ten looks between 60 and 120 s later find a list with
-//! gaps.
+//! Once all have started each is handed the list of all (`Foca::apply_many`, which is there for
+//! what is known from elsewhere). Left alone, a node finds the last of many others after minutes:
+//! with 300 nodes that start within 20 s, three of ten looks between 60 and 120 s later find a list
+//! with gaps.
 
 mod node;
 
