@@ -27,7 +27,7 @@ pub struct Plan {
 impl Default for Plan {
     /// Settled after a minute as in dicast-10k, measured for a minute. 600 s: SWIM with the
     /// settings for wide-area networks waits 90 s at 1,000 nodes before it calls a suspect dead,
-    /// and who has missed the word finds out by itself, at one other node each 5 s.
+    /// and who has missed the word finds out when it probes the dead itself, one node each 5 s.
     fn default() -> Self {
         Self {
             settle_s: 60,

@@ -1,7 +1,7 @@
 //! chitchat: a table of keys and values at every node, compared with three partners each second.
 //!
 //! The crate's own server runs each node on one thread of tokio, whose clock is paused and jumps
-//! from one timer to the next; [`crate::wire`] stands for the sockets. Settings are those of the
+//! from one timer to the next; `wire` stands for the sockets. Settings are those of the
 //! crate's default, and of Quickwit, for which it was made: gossip each second, phi 8, a window of
 //! 1,000 intervals; and version 1 of the wire, which compresses the digests. A node's number is a
 //! key `load` with up to six characters. Names are 32 characters.

@@ -2,11 +2,11 @@
 //!
 //! [`drive`] runs a [`side::Side`] through one of two workloads and measures it from outside:
 //! W1, *track the mean* (each node has a number that changes each second, each holds the mean),
-//! and W2, *membership only* (who is alive, at rest and after a tenth has crashed at once). The sides
-//! are our dicast in the simulator ([`dicast`]), the crate `foca`, which is SWIM ([`swim`]), and
-//! the crate `chitchat`, which spreads a table by gossip ([`gossip`]). All see the same nodes at the
-//! same places, the same values, losses of the same rate and the same crash ([`world`], [`walk`]);
-//! a packet costs the same headers on each ([`opus_sim::driver::account`]).
+//! and W2, *membership only* (who is alive, at rest and after a tenth has crashed at once). The
+//! sides are our dicast in the simulator ([`dicast`]), the crate `foca`, which is SWIM ([`swim`]),
+//! and the crate `chitchat`, which spreads a table by gossip ([`gossip`]). All see the same nodes
+//! at the same places, the same values, losses of the same rate and the same crash ([`world`],
+//! [`walk`]); a packet costs the same headers on each ([`opus_sim::driver::account`]).
 //!
 //! What the sides promise differs, and [`report`] says so with each table: foca and chitchat give
 //! every node every member, chitchat every value too. dicast gives a node the list of its own
