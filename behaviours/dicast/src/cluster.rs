@@ -451,6 +451,16 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_told_again_when_it_is_off_by_more_than_jitter() {
+        let at = |x_us, height| Place(Some(Position([x_us, 0, 0], height, 10)));
+        assert!(Place(None).has_moved(at(0, 100)));
+        assert!(!at(0, 100).has_moved(Place(None)));
+        assert!(!at(0, 100).has_moved(at(1_500, 1_500)));
+        assert!(at(0, 100).has_moved(at(0, 5_000)));
+        assert!(at(-3_000, 100).has_moved(at(0, 100)));
+    }
+
+    #[test]
     fn the_next_epoch_has_another_tag() {
         let cluster = ClusterRef { id: 77, epoch: 3 };
         assert_ne!(cluster.tag(), cluster.next().tag());

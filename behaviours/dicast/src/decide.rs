@@ -198,6 +198,23 @@ mod tests {
     }
 
     #[test]
+    fn deputies_keep_their_order_unless_another_is_clearly_better() {
+        let at = |x_ms: &[i32]| {
+            let seats = x_ms.iter().zip(0..);
+            roster(seats.map(|(&x, index)| seat(index, x, 60, true)).collect())
+        };
+        let proven = Duration::from_secs(30);
+        // Seat 2 is the most central, by a little.
+        let even = at(&[0, 12, 10, 20, 9]);
+        assert_eq!(deputies(&[], &even, proven), [2, 4, 1, 3, 0]);
+        assert_eq!(deputies(&[1, 3, 0], &even, proven), [1, 3, 0, 2, 4]);
+        // Seat 0 stands apart from all others.
+        let uneven = at(&[90, 12, 10, 11]);
+        assert_eq!(deputies(&[0, 2, 3], &uneven, proven), [1, 0, 2, 3]);
+        assert_eq!(deputies(&[7, 1], &uneven, proven)[0], 1);
+    }
+
+    #[test]
     fn two_groups_are_cut_between_them() {
         let places = [0, 1, 2, 3, 80, 81, 82, 83];
         let seats = places

@@ -307,9 +307,30 @@ pub struct Office {
     pub up: Option<Welcome>,
     /// Whom the giver knows elsewhere: who greets other trees from now on shall know them too.
     pub far: Few<Contact, OFFICE_FAR_MAX>,
+    /// Seats that do not count as others do yet.
+    pub books: Few<Entry, { crate::cluster::SEATS_MAX }>,
 }
 
-packed!(Office { old, view, up, far });
+packed!(Office {
+    old,
+    view,
+    up,
+    far,
+    books
+});
+
+/// How a seat counts for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which seat.
+    pub slot: u8,
+    /// So many of its nodes may be counted twice; if none, the seat is not counted, but missing.
+    pub double: u32,
+    /// For so long.
+    pub left: Duration,
+}
+
+packed!(Entry { slot, double, left });
 
 /// A cluster that is too small, to the agent of its nearest sibling.
 #[derive(Clone, Debug, PartialEq, Eq)]

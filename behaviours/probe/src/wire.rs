@@ -31,7 +31,7 @@ pub enum Message {
 const RTT_US_MAX: u32 = 5_000_000;
 
 impl Wire for Message {
-    /// The longest message takes under 64 bytes.
+    /// The longest message takes under 80 bytes.
     const LIMITS: Limits = Limits {
         bytes: 128,
         depth: 6,
@@ -79,7 +79,7 @@ mod tests {
         #[test]
         fn whatever_is_sent_arrives_within_the_limits(sent in message()) {
             let bytes = encode(&sent);
-            prop_assert!(bytes.len() <= 64, "{} bytes", bytes.len());
+            prop_assert!(bytes.len() <= 80, "{} bytes", bytes.len());
             let arrived: Message = decode_wire(&bytes).unwrap();
             let (Message::Ping { coordinate, .. } | Message::Pong { coordinate, .. }) = arrived;
             let Position(point, height, error) = coordinate;

@@ -138,13 +138,15 @@ impl Dicast {
         counted: bool,
     ) -> Option<u8> {
         self.free_other_seat(now, level, seat.id(), None);
+        let size_min = self.config.size_min;
         let post = self.posts.get_mut(&level)?;
         let nodes = seat.size;
         let slot = post.view.roster.add(seat)?;
         post.children.insert(slot, Child::new(now));
         self.on_seat_changed(now, level, slot);
         if let Some(post) = self.posts.get_mut(&level) {
-            let first = level == 1 && post.up.is_none();
+            let few = post.view.roster.len() < size_min;
+            let first = level == 1 && post.up.is_none() && few;
             if counted && !first {
                 post.track.hold(now, slot);
             } else if counted {

@@ -195,7 +195,7 @@ impl Dicast {
         view.agent = self.me.contact.clone();
         view.deputies = Few(Vec::new());
         let orphaned = up.is_none() && !was_root;
-        self.take_over(now, old, view, up);
+        self.take_over(now, old, view, up, None);
         if let Some(post) = self.posts.get_mut(&level).filter(|post| post.up.is_none()) {
             post.lost = whole;
         }

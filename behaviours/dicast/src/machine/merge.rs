@@ -59,6 +59,7 @@ impl Dicast {
             return false;
         };
         now.since(post.since) >= self.config.two_posts
+            && post.track.is_orderly(now)
             && decide::is_more_central(&view.roster, first, ours)
             && self.is_settled(now, level)
     }

@@ -8,7 +8,7 @@ use crate::{
     aggregate::KeyId,
     cluster::{ClusterRef, View},
     state::{Handover, Membership, Phase, Request},
-    wire::{Fenced, Grant, Leave, OFFICE_FAR_MAX, Office, Takeover},
+    wire::{Entry, Fenced, Grant, Leave, OFFICE_FAR_MAX, Office, Takeover},
 };
 
 /// How often an office is sent before its receiver counts as lost.
@@ -79,8 +79,15 @@ impl Dicast {
         view.cluster = cluster;
         view.agent = to.clone();
         view.deputies = Few(Vec::new());
-        let far = self.known_elsewhere();
-        self.hand_over(now, Office { old, view, up, far });
+        let books = Few(post.track.books(now, &view.roster));
+        let office = Office {
+            old,
+            view,
+            up,
+            far: self.known_elsewhere(),
+            books,
+        };
+        self.hand_over(now, office);
     }
 
     /// Who may lead to another tree, the newest first.
@@ -138,7 +145,7 @@ impl Dicast {
             for contact in office.far.0 {
                 self.remember(contact);
             }
-            self.take_over(now, office.old, office.view, up);
+            self.take_over(now, office.old, office.view, up, Some(&office.books.0));
         }
         let confirmed = Fenced {
             old: office.old,
@@ -148,19 +155,23 @@ impl Dicast {
         self.send(now, from, Message::Fenced(confirmed));
     }
 
-    /// Holds the post and tells all members, ourselves among them.
+    /// Holds the post and tells all members, ourselves among them. `books`: what whoever gave it says
+    /// of the seats; one that died says nothing.
     pub(super) fn take_over(
         &mut self,
         now: Time,
         old: ClusterRef,
         view: View,
         up: Option<Membership>,
+        books: Option<&[Entry]>,
     ) {
         let level = view.level;
-        let (missing, double) = self.uncertain_in(&view);
+        let (missing, double) = self.uncertain_in(&view, books.is_some());
         self.take_post(now, view, up);
         if let Some(post) = self.posts.get_mut(&level) {
-            post.track.inherit(now, missing, double);
+            let unknown = if books.is_some() { 0 } else { double };
+            post.track.inherit(now, missing, unknown);
+            post.track.take_books(now, books.unwrap_or_default());
         }
         self.tell_takeover(now, level, old);
         if self.posts[&level].up.is_some() {
@@ -170,14 +181,26 @@ impl Dicast {
 
     /// How many nodes the last agent of a cluster said that it missed, and may count twice. Of a
     /// half that splits off, none: the other half goes on with them.
-    fn uncertain_in(&self, view: &View) -> (u64, u64) {
+    /// `given`: whether that agent handed the post over, and so knew how many sit in each seat.
+    fn uncertain_in(&self, view: &View, given: bool) -> (u64, u64) {
         let Some(membership) = self.membership(view.level) else {
             return (0, 0);
         };
         let half = view.roster.len() < membership.view.roster.len();
         let told = membership.link.inbox.get(KeyId::MEMBERS, Some(view.level));
         let told = told.filter(|_| !half).map(|held| &held.down);
-        told.map_or((0, 0), |down| (down.missing(), down.double()))
+        told.map_or((0, 0), |down| {
+            // Seats that were not counted yet are counted when they are heard. After deaths nobody
+            // knows how many are left in a cluster.
+            let seated = u64::from(view.roster.size());
+            let known = given || view.level == 1;
+            let waiting = if known {
+                seated.saturating_sub(down.count())
+            } else {
+                0
+            };
+            (down.missing().saturating_sub(waiting), down.double())
+        })
     }
 
     /// Tells all members of our post at `level`, ourselves among them, what the cluster that they

@@ -26,9 +26,9 @@ const GATHER: Duration = Duration::from_millis(20);
 /// How often members are told of a cluster that is not the whole tree, if nothing else is told, and
 /// along with other things; of the whole tree's count of members; and of its other lazy keys.
 const SELDOM: Duration = Duration::from_secs(10);
-const ALONG: Duration = Duration::from_secs(3);
+const ALONG: Duration = Duration::from_secs(6);
 const MEMBERS: Duration = Duration::from_secs(2);
-const LAZY: Duration = Duration::from_millis(500);
+const LAZY: Duration = Duration::from_millis(700);
 
 /// Bytes of records in one push, so that it fits one datagram; a sketch may be larger and goes
 /// alone.

@@ -27,6 +27,9 @@ const NEARER_PERCENT: u64 = 85;
 /// ... and nearer by so many microseconds: below, jitter decides.
 const NEARER_US: u64 = 1_000;
 
+/// Agents that are measured in one look, each of which may take a dial.
+const MEASURED_MAX: usize = 4;
+
 /// Between which shares of the pause the real one is drawn.
 const PAUSES: (f64, f64) = (0.5, 1.5);
 
@@ -172,7 +175,7 @@ impl Dicast {
         let (me, ours) = (self.id(), leaf.view.agent.clone());
         let here = self.me.place;
         if places.level > 1 && here.0.is_some() {
-            // Its agent may stand at the edge of a large cluster: the centre says more.
+            // Centres say enough to choose among large clusters, and take no dial.
             let all = places.agents.0.iter();
             let nearest = all.min_by_key(|(contact, place)| (here.estimate_us(*place), contact.id));
             if let Some((contact, _)) = nearest.cloned() {
@@ -183,12 +186,15 @@ impl Dicast {
         let others = places.agents.0.iter();
         let others = others.filter(|(contact, _)| contact.id != me && contact.id != ours.id);
         let mut agents: Vec<(Contact, Place)> = others.cloned().collect();
-        agents.truncate(self.config.measured_max);
+        agents.truncate(MEASURED_MAX);
+        let own_us = leaf.link.rtt.as_micros();
+        let own_us = u64::try_from(own_us).unwrap_or(u64::MAX);
         if self.scout.looks > self.config.scouts_soon {
-            let own_us = leaf.link.rtt.as_micros();
-            let own_us = u64::try_from(own_us).unwrap_or(u64::MAX);
             agents.truncate(1);
             agents.retain(|(_, place)| is_nearer(here.estimate_us(*place), own_us));
+        } else if here.0.is_some() && own_us > 0 {
+            // A dial for nothing costs more than all beats of a minute.
+            agents.retain(|(_, place)| u64::from(here.estimate_us(*place)) < own_us);
         }
         if agents.is_empty() {
             return true;

@@ -224,6 +224,7 @@ impl Dicast {
             deputies: Few(Vec::new()),
             roster: seats_of(&post.view.roster, &away),
         };
+        let books = Few(post.track.books(now, &view.roster));
         for slot in &away {
             post.view.roster.remove(*slot);
             post.children.remove(slot);
@@ -244,8 +245,14 @@ impl Dicast {
             slots: Some(away),
             until: now + FORMER,
         });
-        let far = self.known_elsewhere();
-        self.hand_over(now, Office { old, view, up, far });
+        let office = Office {
+            old,
+            view,
+            up,
+            far: self.known_elsewhere(),
+            books,
+        };
+        self.hand_over(now, office);
         self.rename(now, level, next);
     }
 

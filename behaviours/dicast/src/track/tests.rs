@@ -177,3 +177,29 @@ fn a_root_that_is_none_any_more_is_forgotten_though_an_old_beat_comes_late() {
     assert_eq!(inbox.iter().count(), 2);
     assert_eq!(inbox.pushed, track.pushed);
 }
+
+#[test]
+fn whoever_moves_is_missing_until_all_may_know_that_it_left() {
+    let seconds = Time::from_secs;
+    let view = view_of(2);
+    let mut track = Track::new(seconds(0), &view, &Keys::default());
+    track.hold(seconds(1), 1);
+    for slot in 0..2 {
+        report(&mut track, &view, slot, seconds(2), 20);
+    }
+    assert_eq!(counted(&track, seconds(2)), (20, 0, 20));
+    // Whoever takes the post goes on with that.
+    let mut heir = Track::new(seconds(9), &view, &Keys::default());
+    heir.take_books(seconds(9), &track.books(seconds(9), &view.roster));
+    for slot in 0..2 {
+        report(&mut heir, &view, slot, seconds(10), 20);
+    }
+    heir.sweep(seconds(15));
+    assert_eq!(counted(&heir, seconds(15)), (20, 0, 20));
+    heir.sweep(seconds(16));
+    assert_eq!(counted(&heir, seconds(16)), (40, 0, 0));
+    track.sweep(seconds(15));
+    assert_eq!(counted(&track, seconds(15)), (20, 0, 20));
+    track.sweep(seconds(16));
+    assert_eq!(counted(&track, seconds(16)), (40, 0, 0));
+}

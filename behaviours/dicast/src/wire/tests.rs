@@ -127,6 +127,7 @@ fn what_no_honest_machine_says_is_refused() {
             },
             up: Some(lie),
             far: Few(Vec::new()),
+            books: Few(Vec::new()),
         };
         let bytes = encode(&Message::Office(office));
         assert!(

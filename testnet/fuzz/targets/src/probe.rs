@@ -57,7 +57,11 @@ fn message(draw: &mut Draw<'_>) -> Message {
     let coordinate = draw.position();
     let nonce = draw.any();
     if draw.flag() {
-        Message::Ping { nonce, coordinate }
+        Message::Ping {
+            nonce,
+            coordinate,
+            rtt_us: draw.any(),
+        }
     } else {
         Message::Pong { nonce, coordinate }
     }

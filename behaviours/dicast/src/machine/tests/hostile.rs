@@ -16,9 +16,9 @@ use crate::{
     cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, View},
     state::{Check, Why},
     wire::{
-        Accuse, Beat, Claim, Fenced, Got, Grant, Hello, Join, Leave, Merge, Merged, Moved, Office,
-        Places, Poles, Pulse, Push, Sides, Specs, Takeover, Twin, Twinned, Verdict, Welcome,
-        Widths,
+        Accuse, Beat, Claim, Entry, Fenced, Got, Grant, Hello, Join, Leave, Merge, Merged, Moved,
+        Office, Places, Poles, Pulse, Push, Sides, Specs, Takeover, Twin, Twinned, Verdict,
+        Welcome, Widths,
     },
 };
 
@@ -304,6 +304,11 @@ impl Liar {
                 view: self.view(),
                 up: self.rng.random_bool(0.5).then(|| self.welcome()),
                 far: Few(vec![self.contact()]),
+                books: Few(vec![Entry {
+                    slot: self.slot(),
+                    double: self.rng.random(),
+                    left: self.span(),
+                }]),
             }),
         }
     }

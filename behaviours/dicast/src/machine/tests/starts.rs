@@ -5,7 +5,7 @@ use std::time::Duration;
 use opus_core::{Hint, NodeId};
 
 use super::world::World;
-use crate::{Command, Dicast, Event};
+use crate::{Command, Config, Dicast, Event, Scope, aggregate::KeyId, cluster::View};
 
 #[test]
 fn nodes_that_wait_for_each_other_form_one_tree() {
@@ -83,4 +83,61 @@ fn two_trees_whose_roots_do_not_fit_into_one_cluster_become_one() {
     assert_eq!(seats, [40, 40]);
     world.heal();
     world.assert_one_tree_within(120);
+}
+
+/// Nodes that joined all at once before they knew where they stand: the delays to their own agents
+/// and to the nearest ones, and the world.
+fn flash(scouts_soon: u32) -> (World, (u64, u64)) {
+    let config = Config {
+        size_min: 4,
+        scouts_soon,
+        ..Config::default()
+    };
+    let mut world = World::with(80, config, 96);
+    for index in 0..80 {
+        world.start_lost(index, if index == 0 { &[] } else { &[0] });
+    }
+    world.run(10);
+    for index in 0..80 {
+        world.locate(index);
+    }
+    world.run(60);
+    world.assert_one_tree_within(60);
+    let nearness = world.nearness_us();
+    (world, nearness)
+}
+
+#[test]
+fn who_came_before_it_knew_where_it_stands_moves_to_a_nearer_cluster() {
+    let (_, (still_us, _)) = flash(0);
+    let (world, (own_us, nearest_us)) = flash(3);
+    assert!(own_us * 10 < still_us * 9, "{own_us} of {still_us} us");
+    assert!(own_us * 10 < nearest_us * 15, "{own_us}, {nearest_us} us");
+    // Each is counted once, and nobody is missing who moved some time ago.
+    for node in world.alive() {
+        let machine = world.net.machine(node);
+        let members = machine.view(world.net.now(), KeyId::MEMBERS, Scope::Root);
+        let members = members.expect("it is in the tree");
+        assert_eq!((members.count, members.double_max), (80, 0), "{members:?}");
+    }
+}
+
+#[test]
+fn a_post_goes_to_whoever_is_more_central() {
+    let (world, _) = flash(3);
+    let mean_us = |view: &View, id: NodeId| {
+        let slot = view.roster.find(id).expect("it sits there");
+        let here = view.roster.get(slot).unwrap().place;
+        let seats = view.roster.iter();
+        let us = seats.map(|(_, seat)| u64::from(seat.place.estimate_us(here)));
+        us.sum::<u64>() / view.roster.len() as u64
+    };
+    for (agent, view) in world.posts().values().filter(|(_, view)| view.level == 1) {
+        let best = view.roster.iter().map(|(_, seat)| mean_us(view, seat.id()));
+        let (ours, best) = (mean_us(view, *agent), best.min().unwrap());
+        assert!(
+            best * 100 > ours * 70,
+            "{agent:?} at {ours} us, best {best} us"
+        );
+    }
 }

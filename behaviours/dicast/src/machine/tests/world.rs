@@ -29,11 +29,16 @@ pub(super) struct World {
 impl World {
     /// `nodes` machines in clusters of at least `size_min`, none of them started.
     pub(super) fn new(nodes: u32, size_min: usize, seed: u64) -> Self {
-        let seed = Seed::new(opus_core::seed::test_seed(seed));
         let config = Config {
             size_min,
             ..Config::default()
         };
+        Self::with(nodes, config, seed)
+    }
+
+    /// The same, with other settings.
+    pub(super) fn with(nodes: u32, config: Config, seed: u64) -> Self {
+        let seed = Seed::new(opus_core::seed::test_seed(seed));
         let mut rng = seed.derive("places", 0).rng();
         let place = |_| (rng.random_range(0..80_000), rng.random_range(0..80_000));
         let places: Vec<(i32, i32)> = (0..nodes).map(place).collect();
@@ -72,10 +77,21 @@ impl World {
     }
 
     pub(super) fn start(&mut self, index: u32, seeds: &[u32]) {
+        self.locate(index);
+        self.start_lost(index, seeds);
+    }
+
+    /// Tells the node where it stands.
+    pub(super) fn locate(&mut self, index: u32) {
         let (x, y) = self.places[index as usize];
-        let id = Self::id(index);
         let position = Position([x, y, 0], 1_000, 10);
-        self.net.command(id, Command::Coordinate(position));
+        let place = Command::Coordinate(position);
+        self.net.command(Self::id(index), place);
+    }
+
+    /// Starts a node that does not know where it stands.
+    pub(super) fn start_lost(&mut self, index: u32, seeds: &[u32]) {
+        let id = Self::id(index);
         let seeds = seeds.iter().map(|&seed| Contact::bare(Self::id(seed)));
         let seeds = seeds.collect();
         self.net.command(id, Command::Start { id: 1, seeds });
@@ -120,6 +136,29 @@ impl World {
         let id = Self::id(index);
         self.net.command(id, Command::Leave);
         self.crashed.push(id);
+    }
+
+    /// The round trips of all nodes to their agents, and to the nearest agent that there is: means
+    /// in microseconds.
+    pub(super) fn nearness_us(&self) -> (u64, u64) {
+        let posts = self.posts();
+        let agents = posts.values().filter(|(_, view)| view.level == 1);
+        let agents: Vec<NodeId> = agents.map(|(agent, _)| *agent).collect();
+        let us = |a: NodeId, b: NodeId| {
+            let place = |id: NodeId| self.places[id.index() as usize];
+            u64::from(apart_us(place(a), place(b)))
+        };
+        let (mut own, mut nearest, mut leaves) = (0, 0, 0);
+        for node in self.alive() {
+            let leaf = self.net.machine(node).leaf();
+            let Some(agent) = leaf.map(|(view, _)| view.agent.id).filter(|it| *it != node) else {
+                continue;
+            };
+            own += us(node, agent);
+            nearest += agents.iter().map(|it| us(node, *it)).min().unwrap_or(0);
+            leaves += 1;
+        }
+        (own / leaves, nearest / leaves)
     }
 
     /// The agent at the top.

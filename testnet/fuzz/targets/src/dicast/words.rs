@@ -8,8 +8,9 @@ use opus_dicast::{
     aggregate::{Change, KeyId, Report},
     cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, View},
     wire::{
-        Accuse, Beat, Claim, Fenced, Got, Grant, Hello, Join, Merge, Merged, Moved, Office, Places,
-        Poles, Pulse, Push, Sides, Specs, Takeover, Twin, Twinned, Verdict, Welcome, Widths,
+        Accuse, Beat, Claim, Entry, Fenced, Got, Grant, Hello, Join, Leave, Merge, Merged, Moved,
+        Office, Places, Poles, Pulse, Push, Sides, Specs, Takeover, Twin, Twinned, Verdict,
+        Welcome, Widths,
     },
 };
 
@@ -172,6 +173,7 @@ impl Words<'_, '_> {
                 seq: self.draw.small(),
                 size: self.draw.any(),
                 fit: self.draw.flag(),
+                place: self.place(),
                 child: self.draw.flag().then(|| self.cluster()),
                 keys: self.draw.any(),
                 echo: self.echo(),
@@ -202,6 +204,8 @@ impl Words<'_, '_> {
             8 => Message::Join(Join {
                 target: level,
                 at: self.draw.any::<u8>() % 4,
+                moves: self.draw.flag(),
+                counted: self.draw.flag(),
                 seat: self.seat(level),
             }),
             9 => {
@@ -215,10 +219,16 @@ impl Words<'_, '_> {
             }
             10 => Message::Welcome(self.welcome(level)),
             11 => Message::Busy((level, self.span())),
-            _ => match self.draw.below(3) {
+            _ => match self.draw.below(5) {
                 0 => Message::Ask(self.tag()),
                 1 => Message::Stranger(self.tag()),
-                _ => Message::Leave((self.tag(), self.slot())),
+                2 => Message::AskPath(self.tag()),
+                3 => Message::Path((self.tag(), self.welcome(level).path)),
+                _ => Message::Leave(Leave {
+                    tag: self.tag(),
+                    slot: self.slot(),
+                    known: self.draw.flag(),
+                }),
             },
         }
     }
@@ -299,6 +309,12 @@ impl Words<'_, '_> {
                     .draw
                     .flag()
                     .then(|| self.welcome(level.saturating_add(1))),
+                far: Few(vec![self.draw.contact()]),
+                books: Few(vec![Entry {
+                    slot: self.slot(),
+                    double: self.draw.any(),
+                    left: self.span(),
+                }]),
             }),
         }
     }
