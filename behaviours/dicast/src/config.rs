@@ -37,8 +37,8 @@ pub struct Config {
     pub trial: Duration,
     /// How long a joiner waits for an answer.
     pub join_wait: Duration,
-    /// A node that has come into the tree looks for a nearer cluster after so long, and again after
-    /// twice as long; ...
+    /// A node that has come into the tree looks for a nearer cluster after so long, give or take a
+    /// half, and again after as long; ...
     pub scout_soon: Duration,
     /// ... so often; ...
     pub scouts_soon: u32,

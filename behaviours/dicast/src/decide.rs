@@ -56,8 +56,12 @@ fn mean_us(roster: &Roster, seat: &Seat) -> u64 {
     roster.iter().map(us).sum::<u64>() / roster.len().max(1) as u64
 }
 
-/// A seat is more central if its mean distance to all is so many hundredths of the other's at most.
+/// A seat is more central if its mean distance to all is so many hundredths of the other's at
+/// most, ...
 const MORE_CENTRAL_PERCENT: u64 = 80;
+
+/// ... and less by so many microseconds: on a local net all are alike.
+const MORE_CENTRAL_US: u64 = 1_000;
 
 /// Whether `one` is clearly nearer to all than `other`: by so much that errors of coordinates do
 /// not pass a post to and fro.
@@ -66,7 +70,9 @@ pub(crate) fn is_more_central(roster: &Roster, one: u8, other: u8) -> bool {
         return false;
     };
     let known = one.place.0.is_some() && other.place.0.is_some();
-    known && mean_us(roster, one) * 100 <= mean_us(roster, other) * MORE_CENTRAL_PERCENT
+    let (one_us, other_us) = (mean_us(roster, one), mean_us(roster, other));
+    let by_share = one_us * 100 <= other_us * MORE_CENTRAL_PERCENT;
+    known && by_share && one_us + MORE_CENTRAL_US <= other_us
 }
 
 /// The middle of all places that are known.

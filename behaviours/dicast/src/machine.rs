@@ -58,8 +58,8 @@ const FAR_MAX: usize = 8;
 /// Messages to ourselves that one input may cause; more would be a loop.
 const LOCAL_MAX: usize = 4_096;
 
-/// What queues keep between heartbeats: a rest of the burst in which a cluster forms is most of what
-/// a leaf would ever need.
+/// What queues keep between heartbeats: a rest of the burst in which a cluster forms is most of
+/// what a leaf would ever need.
 const IDLE_CAPACITY: usize = 4;
 
 /// One for the tick, one for the scout, eight for each level, one for whatever is under way.
@@ -88,7 +88,7 @@ pub struct Dicast {
     posts: BTreeMap<u8, Box<Post>>,
     /// Seats sought, by level of the cluster.
     seeks: BTreeMap<u8, Seek>,
-    /// The look for a nearer cluster of level 1 than ours.
+    /// The look for a nearer cluster than ours, as a node or for a post.
     scout: Scout,
     /// The seat that we left last: its agent, and what we said.
     vacated: Option<(NodeId, Leave)>,

@@ -216,8 +216,8 @@ pub(crate) struct Seek {
 pub(crate) struct Scout {
     /// Looks so far since we came into the tree.
     pub(crate) looks: u32,
-    /// Who is being asked for the clusters of which level that it knows.
-    pub(crate) asked: Option<(NodeId, u8)>,
+    /// Who is being asked, for clusters of which level, as one that knows clusters of which.
+    pub(crate) asked: Option<(NodeId, u8, u8)>,
     /// The nearer agent who is asked for a seat.
     pub(crate) wanted: Option<NodeId>,
 }
@@ -230,7 +230,7 @@ impl Scout {
 
     /// `peer` has nothing for us.
     pub(crate) fn give_up(&mut self, peer: NodeId) {
-        self.asked.take_if(|(asked, _)| *asked == peer);
+        self.asked.take_if(|(asked, ..)| *asked == peer);
         self.wanted.take_if(|wanted| *wanted == peer);
     }
 }

@@ -15,9 +15,9 @@ use crate::{
     cluster::{ClusterRef, Place, Roster, SEATS_MAX, Seat, View, nodes_max},
     keys::Keys,
     machine::PLAN_FIRST,
-    wire::Entry,
 };
 
+mod books;
 mod inbox;
 
 pub(crate) use self::inbox::{Ages, Inbox};
@@ -384,8 +384,8 @@ impl Track {
         self.slots.suspect_double(slot, nodes);
     }
 
-    /// Whoever has just taken the seat leaves another in the tree, and is missing until all may know
-    /// that it did.
+    /// Whoever has just taken the seat leaves another in the tree, and is missing until all may
+    /// know that it did.
     pub(crate) fn hold(&mut self, now: Time, slot: u8) {
         self.held.insert(slot, now + DOUBLE_JOINED);
         self.slots.hold(slot, true);
@@ -448,46 +448,6 @@ impl Track {
                 // A successor may know of the change or not: time decides.
                 (false, true) => self.slots.suspect_double(sibling, u64::MAX),
                 (false, false) => {}
-            }
-        }
-    }
-
-    /// Whether all that does not count as it will is of a seat, and can be handed over as such.
-    pub(crate) fn is_orderly(&self, now: Time) -> bool {
-        self.ghosts.is_empty() && self.changing.is_empty() && self.inherited.1 <= now
-    }
-
-    /// Seats that do not count as others do yet, among these.
-    pub(crate) fn books(&self, now: Time, roster: &Roster) -> Vec<Entry> {
-        let entry = |slot: u8, until: Time, double: u64| Entry {
-            slot,
-            double: u32::try_from(double).unwrap_or(u32::MAX),
-            left: until.since(now),
-        };
-        let doubles = self.doubles.iter();
-        let doubles = doubles.map(|(&slot, &(until, nodes))| entry(slot, until, nodes.max(1)));
-        let held = self
-            .held
-            .iter()
-            .map(|(&slot, &until)| entry(slot, until, 0));
-        let all = doubles
-            .filter(|it| !self.held.contains_key(&it.slot))
-            .chain(held);
-        let all = all.filter(|it| roster.get(it.slot).is_some());
-        all.take(SEATS_MAX).collect()
-    }
-
-    /// Goes on with the books of whoever had the post.
-    pub(crate) fn take_books(&mut self, now: Time, books: &[Entry]) {
-        for entry in books.iter().filter(|it| self.seated.contains_key(&it.slot)) {
-            let left = entry.left.min(DOUBLE_JOINED);
-            if entry.double == 0 {
-                self.held.insert(entry.slot, now + left);
-                self.slots.hold(entry.slot, true);
-            } else {
-                let nodes = u64::from(entry.double);
-                self.doubles.insert(entry.slot, (now + left, nodes));
-                self.slots.suspect_double(entry.slot, nodes);
             }
         }
     }

@@ -309,6 +309,10 @@ pub struct Office {
     pub far: Few<Contact, OFFICE_FAR_MAX>,
     /// Seats that do not count as others do yet.
     pub books: Few<Entry, { crate::cluster::SEATS_MAX }>,
+    /// Nodes that sit in no seat and may be alive.
+    pub missing: u32,
+    /// Nodes that may be counted twice, nobody knows in which seat.
+    pub double: u32,
 }
 
 packed!(Office {
@@ -316,7 +320,9 @@ packed!(Office {
     view,
     up,
     far,
-    books
+    books,
+    missing,
+    double
 });
 
 /// How a seat counts for a while.

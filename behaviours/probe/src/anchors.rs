@@ -22,11 +22,14 @@ pub(crate) struct Anchors {
 }
 
 impl Anchors {
-    /// Notes a round trip: of those to a peer that is remembered the least counts.
+    /// Notes a round trip: of those to a peer that is remembered the least counts, but each may be
+    /// an eighth longer than the last, for ways change.
     pub(crate) fn take(&mut self, peer: NodeId, coordinate: Coordinate, rtt_us: u32) {
         let known = self.recent.iter().position(|(id, ..)| *id == peer);
         let before = known.and_then(|at| self.recent.remove(at));
-        let least_us = before.map_or(rtt_us, |(_, _, before_us)| before_us.min(rtt_us));
+        let least_us = before.map_or(rtt_us, |(_, _, before_us)| {
+            rtt_us.min(before_us.saturating_add(before_us / 8))
+        });
         if self.recent.len() >= ANCHORS_MAX {
             self.recent.pop_front();
         }
@@ -59,7 +62,7 @@ mod tests {
         let [first, second, new] = [0, 1, 99].map(NodeId::from_index);
         anchors.take(first, at, 700);
         anchors.take(new, at, 300);
-        assert_eq!(anchors.rtt_us(first), Some(500));
+        assert_eq!(anchors.rtt_us(first), Some(562));
         assert_eq!(anchors.rtt_us(second), None);
         assert_eq!(anchors.rtt_us(new), Some(300));
         assert_eq!(anchors.iter().count(), ANCHORS_MAX);

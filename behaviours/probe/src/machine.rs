@@ -22,6 +22,10 @@ mod watching;
 /// A coordinate that drifted by this share of the round trip that moved it is told: a twentieth.
 const DRIFT_SHARE: f64 = 0.05;
 
+/// How often a peer moves us by what it says, in one connection: as often as it would in a
+/// measurement.
+const STEPS_MAX: u8 = 2;
+
 /// How often all anchors are gone through at each new measurement.
 const ROUNDS: usize = 2;
 
@@ -65,6 +69,8 @@ struct Link {
     warm: bool,
     /// What this peer may ask.
     answers: Bucket,
+    /// How often it has moved us by what it said.
+    steps: u8,
 }
 
 impl Probe {
@@ -117,6 +123,7 @@ impl Probe {
         let link = Link {
             warm: false,
             answers,
+            steps: 0,
         };
         self.links.insert(peer, link);
         if let Some(path) = self.paths.get_mut(peer) {
@@ -146,7 +153,7 @@ impl Probe {
                 if !self.admit(now, from) {
                     return;
                 }
-                if rtt_us > 0 {
+                if rtt_us > 0 && self.may_step(from) {
                     self.move_coordinate(&coordinate.into(), rtt_us);
                 }
                 if let Some(path) = self.paths.get_mut(from) {
@@ -162,6 +169,16 @@ impl Probe {
                 self.on_pong(now, from, nonce, coordinate.into());
             }
         }
+    }
+
+    /// Whether `from` may move us once more by what it says, which nothing proves.
+    fn may_step(&mut self, from: NodeId) -> bool {
+        let link = self.links.get_mut(&from);
+        link.is_some_and(|link| {
+            let may = link.steps < STEPS_MAX;
+            link.steps += u8::from(may);
+            may
+        })
     }
 
     /// Takes a token of what `from` may ask; penalises it if there is none.

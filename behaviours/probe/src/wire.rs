@@ -14,8 +14,8 @@ pub enum Message {
         nonce: u64,
         /// The sender's.
         coordinate: Position,
-        /// The round trip that the sender's last ping on this connection took, microseconds; 0 if
-        /// it does not know yet. So the one who is asked learns as much as the one who asks.
+        /// The round trip that the sender's last pings took, microseconds; 0 if it does not know
+        /// yet. So the one who is asked learns as much as the one who asks.
         rtt_us: u32,
     },
     /// The answer.

@@ -196,6 +196,12 @@ impl Slots {
         }
     }
 
+    /// So many nodes that sit in no slot may be alive.
+    pub fn unseated(&self, now: Time) -> u64 {
+        let members = self.columns.get(&KeyId::MEMBERS);
+        members.map_or(0, |column| column.missing(now))
+    }
+
     /// A key was made known; whoever is in a slot is asked for its value (a full report of each).
     /// Returns false if there are [`KEYS_MAX`] keys already.
     pub fn learn(&mut self, key: KeyId) -> bool {
@@ -233,8 +239,8 @@ impl Slots {
         }
     }
 
-    /// While it is held, a slot's nodes are missing, whatever it says: they may be counted elsewhere
-    /// too. To be released as late as a suspicion of double counts ends.
+    /// While it is held, a slot's nodes are missing, whatever it says: they may be counted
+    /// elsewhere too. To be released as late as a suspicion of double counts ends.
     pub fn hold(&mut self, slot: u8, held: bool) {
         if let Some(Some(place)) = self.places.get_mut(usize::from(slot)) {
             match (place.counts, held) {

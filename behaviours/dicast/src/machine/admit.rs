@@ -112,6 +112,10 @@ impl Dicast {
             },
         };
         self.welcome(now, level, slot);
+        if moves && self.membership(level + 1).is_some() {
+            // All above shall know that it is missing before it is counted no more where it was.
+            self.beat(now, level + 1);
+        }
         self.look_at_room(now, level);
     }
 
@@ -127,9 +131,9 @@ impl Dicast {
     }
 
     /// Gives a new seat and tells all members. The seat's holder is told by the caller.
-    /// `counted`: whether its nodes may still be counted where they were. Then they are missing for a
-    /// while, which widens no bounds; the first nodes of a tree count at once, as possibly counted
-    /// twice.
+    /// `counted`: whether its nodes may still be counted where they were. Then they are missing for
+    /// a while, which widens no bounds; the first nodes of a tree count at once, as possibly
+    /// counted twice.
     pub(super) fn add_seat(
         &mut self,
         now: Time,

@@ -195,7 +195,8 @@ impl Dicast {
         view.agent = self.me.contact.clone();
         view.deputies = Few(Vec::new());
         let orphaned = up.is_none() && !was_root;
-        self.take_over(now, old, view, up, None);
+        let uncertain = self.uncertain_in(&view);
+        self.take_over(now, old, view, up, uncertain);
         if let Some(post) = self.posts.get_mut(&level).filter(|post| post.up.is_none()) {
             post.lost = whole;
         }

@@ -82,6 +82,9 @@ impl Dicast {
         // We may have given the seat up for lost: the agent says that it is ours.
         self.seeks.remove(&level);
         self.timers.clear(Timer::Seek(level));
+        if level == 1 && self.timers.get(Timer::Scout).is_none() {
+            self.plan_scout(now, false);
+        }
         let Some(membership) = self.membership_mut(level) else {
             return;
         };

@@ -8,7 +8,7 @@ use crate::{
     aggregate::KeyId,
     cluster::{ClusterRef, View},
     state::{Handover, Membership, Phase, Request},
-    wire::{Entry, Fenced, Grant, Leave, OFFICE_FAR_MAX, Office, Takeover},
+    wire::{Fenced, Grant, Leave, OFFICE_FAR_MAX, Office, Takeover},
 };
 
 /// How often an office is sent before its receiver counts as lost.
@@ -80,12 +80,15 @@ impl Dicast {
         view.agent = to.clone();
         view.deputies = Few(Vec::new());
         let books = Few(post.track.books(now, &view.roster));
+        let (missing, double) = post.track.unseated(now);
         let office = Office {
             old,
             view,
             up,
             far: self.known_elsewhere(),
             books,
+            missing,
+            double,
         };
         self.hand_over(now, office);
     }
@@ -145,7 +148,12 @@ impl Dicast {
             for contact in office.far.0 {
                 self.remember(contact);
             }
-            self.take_over(now, office.old, office.view, up, Some(&office.books.0));
+            let (old, view) = (office.old, office.view);
+            let nodes = (u64::from(office.missing), u64::from(office.double));
+            self.take_over(now, old, view, up, nodes);
+            if let Some(post) = self.posts.get_mut(&level) {
+                post.track.take_books(now, &office.books.0);
+            }
         }
         let confirmed = Fenced {
             old: office.old,
@@ -155,23 +163,20 @@ impl Dicast {
         self.send(now, from, Message::Fenced(confirmed));
     }
 
-    /// Holds the post and tells all members, ourselves among them. `books`: what whoever gave it says
-    /// of the seats; one that died says nothing.
+    /// Holds the post and tells all members, ourselves among them. Beside those in its seats so
+    /// many nodes may be `missing`, and so many counted twice.
     pub(super) fn take_over(
         &mut self,
         now: Time,
         old: ClusterRef,
         view: View,
         up: Option<Membership>,
-        books: Option<&[Entry]>,
+        (missing, double): (u64, u64),
     ) {
         let level = view.level;
-        let (missing, double) = self.uncertain_in(&view, books.is_some());
         self.take_post(now, view, up);
         if let Some(post) = self.posts.get_mut(&level) {
-            let unknown = if books.is_some() { 0 } else { double };
-            post.track.inherit(now, missing, unknown);
-            post.track.take_books(now, books.unwrap_or_default());
+            post.track.inherit(now, missing, double);
         }
         self.tell_takeover(now, level, old);
         if self.posts[&level].up.is_some() {
@@ -179,27 +184,18 @@ impl Dicast {
         }
     }
 
-    /// How many nodes the last agent of a cluster said that it missed, and may count twice. Of a
-    /// half that splits off, none: the other half goes on with them.
-    /// `given`: whether that agent handed the post over, and so knew how many sit in each seat.
-    fn uncertain_in(&self, view: &View, given: bool) -> (u64, u64) {
+    /// How many nodes the last agent of a cluster, who died, said that it missed, and may count
+    /// twice. Those that it did not count yet may still be counted where they were.
+    pub(super) fn uncertain_in(&self, view: &View) -> (u64, u64) {
         let Some(membership) = self.membership(view.level) else {
             return (0, 0);
         };
-        let half = view.roster.len() < membership.view.roster.len();
         let told = membership.link.inbox.get(KeyId::MEMBERS, Some(view.level));
-        let told = told.filter(|_| !half).map(|held| &held.down);
-        told.map_or((0, 0), |down| {
-            // Seats that were not counted yet are counted when they are heard. After deaths nobody
-            // knows how many are left in a cluster.
+        told.map_or((0, 0), |held| {
             let seated = u64::from(view.roster.size());
-            let known = given || view.level == 1;
-            let waiting = if known {
-                seated.saturating_sub(down.count())
-            } else {
-                0
-            };
-            (down.missing().saturating_sub(waiting), down.double())
+            let waiting = seated.saturating_sub(held.down.count());
+            let waiting = waiting.min(held.down.missing());
+            (held.down.missing(), held.down.double() + waiting)
         })
     }
 

@@ -54,6 +54,8 @@ impl Dicast {
         };
         self.posts.insert(level, Box::new(post));
         self.seeks.remove(&(level + 1));
+        // A seat that was asked for as a member would take us from those whom we lead.
+        (self.scout.asked, self.scout.wanted) = (None, None);
         if self.timers.get(Timer::Scout).is_none() {
             self.plan_scout(now, true);
         }
@@ -162,6 +164,11 @@ impl Dicast {
 
     /// One heartbeat of the post at `level`.
     pub(super) fn round(&mut self, now: Time, level: u8) {
+        let passed_s = u32::try_from(self.config.heartbeat.as_secs()).unwrap_or(u32::MAX);
+        if let Some(post) = self.posts.get_mut(&level) {
+            // They said so when they came.
+            post.view.roster.age(passed_s);
+        }
         self.look_at_values(now, level);
         self.pulse(now, level);
         self.look_at_members(now, level);

@@ -129,15 +129,26 @@ impl Dicast {
             && self.leaving_since.is_none()
     }
 
+    /// Whether we still may move to a seat at `level` that we asked for: we may have become an
+    /// agent in between, whom its members would lose, or our cluster may be about to change.
+    pub(super) fn may_take(&self, level: u8) -> bool {
+        match level {
+            1 => self.may_move(),
+            _ => self.movable_post() == Some(level - 1),
+        }
+    }
+
     /// `target`, `at`: the level of the clusters that are meant, and of the one that is asked.
     fn ask_for_clusters(&mut self, now: Time, whom: &Contact, (target, at): (u8, u8)) {
         if whom.id != self.id() {
-            self.scout.asked = Some((whom.id, target));
+            self.scout.asked = Some((whom.id, target, at));
             self.ask_to_move(now, whom, (target, at));
         }
     }
 
     fn ask_to_move(&mut self, now: Time, whom: &Contact, (target, at): (u8, u8)) {
+        // Whoever had us before may give us a seat again.
+        self.vacated.take_if(|(agent, _)| *agent == whom.id);
         let seat = match target {
             1 => Some(self.seat(now, None, 1)),
             _ => self.seat_of_post(now, target - 1),
@@ -156,7 +167,7 @@ impl Dicast {
 
     /// Clusters below the one that we asked about. False if we did not.
     pub(super) fn on_scout_places(&mut self, now: Time, from: NodeId, places: &Places) -> bool {
-        let Some((_, target)) = self.scout.asked.filter(|(asked, _)| *asked == from) else {
+        let Some((_, target, at)) = self.scout.asked.filter(|(asked, ..)| *asked == from) else {
             return false;
         };
         self.scout.asked = None;
@@ -169,7 +180,8 @@ impl Dicast {
         let Some(leaf) = self.leaf.as_ref().filter(|_| self.may_move()) else {
             return true;
         };
-        if places.same {
+        // Each answer leads further down, or a liar could lead us in circles.
+        if places.same || places.level >= at {
             return true;
         }
         let (me, ours) = (self.id(), leaf.view.agent.clone());

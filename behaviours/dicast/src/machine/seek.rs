@@ -322,8 +322,8 @@ impl Dicast {
             return;
         }
         let seek = self.seeks.get(&level);
-        let sought =
-            seek.is_some_and(|seek| seek.asked == Some(from)) || self.scout.wants_seat_of(from);
+        let sought = seek.is_some_and(|seek| seek.asked == Some(from))
+            || self.scout.wants_seat_of(from) && self.may_take(level);
         if self.is_seat_for_us(&welcome) && (sought || self.is_adrift(now, level)) {
             self.take_seat(now, welcome);
         } else if !sought {

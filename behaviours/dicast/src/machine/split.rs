@@ -251,6 +251,9 @@ impl Dicast {
             up,
             far: self.known_elsewhere(),
             books,
+            // The other half goes on with these.
+            missing: 0,
+            double: 0,
         };
         self.hand_over(now, office);
         self.rename(now, level, next);

@@ -128,6 +128,8 @@ fn what_no_honest_machine_says_is_refused() {
             up: Some(lie),
             far: Few(Vec::new()),
             books: Few(Vec::new()),
+            missing: 0,
+            double: 0,
         };
         let bytes = encode(&Message::Office(office));
         assert!(

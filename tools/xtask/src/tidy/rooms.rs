@@ -80,7 +80,7 @@ const fn room(
 }
 
 /// The direction table.
-pub(super) const ROOMS: [Room; 17] = [
+pub(super) const ROOMS: [Room; 18] = [
     room("opus-core", "behaviours/core", Kind::Pure, &[]),
     room("opus-model", "behaviours/model", Kind::Pure, &[]),
     room(

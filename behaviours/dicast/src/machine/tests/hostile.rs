@@ -309,6 +309,8 @@ impl Liar {
                     double: self.rng.random(),
                     left: self.span(),
                 }]),
+                missing: self.rng.random(),
+                double: self.rng.random(),
             }),
         }
     }

@@ -176,8 +176,8 @@ fn an_eager_value_is_seen_by_all_at_once_and_its_withdrawal_too() {
 fn the_dead_are_missed_and_the_living_counted_whoever_dies() {
     let mut world = tree(60, 53);
     let mut walk = Walk::new(&world, opus_core::Seed::new(53).rng());
-    // Long enough that no cluster has moved lately: what it counts for a while as missing, a new root
-    // would inherit.
+    // Long enough that no cluster has moved lately: what it counts for a while as missing, a new
+    // root would inherit.
     for _ in 0..100 {
         walk.step(&mut world);
         world.run(1);

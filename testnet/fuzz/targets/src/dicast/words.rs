@@ -315,6 +315,8 @@ impl Words<'_, '_> {
                     double: self.draw.any(),
                     left: self.span(),
                 }]),
+                missing: self.draw.any(),
+                double: self.draw.any(),
             }),
         }
     }

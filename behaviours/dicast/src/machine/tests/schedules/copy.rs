@@ -17,9 +17,9 @@ macro_rules! copy {
 impl Clone for Dicast {
     fn clone(&self) -> Self {
         copy!(
-            self: config timers outputs me links local running leaf keys values posts seeks scout vacated seeds
-            far formers handovers checks questions measures number leaving_since hello_at stray_at
-            declined hint_at root_told
+            self: config timers outputs me links local running leaf keys values posts seeks
+            scout vacated seeds far formers handovers checks questions measures number
+            leaving_since hello_at stray_at declined hint_at root_told
         )
     }
 }
