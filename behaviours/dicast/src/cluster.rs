@@ -250,13 +250,6 @@ impl Roster {
         }
     }
 
-    /// All have been up for so many more seconds.
-    pub(crate) fn age(&mut self, passed_s: u32) {
-        for (_, seat) in &mut self.seats {
-            seat.up_s = seat.up_s.saturating_add(passed_s);
-        }
-    }
-
     /// Nodes below all seats.
     pub fn size(&self) -> u32 {
         let add = |sum: u32, (_, seat): (u8, &Seat)| sum.saturating_add(seat.size);

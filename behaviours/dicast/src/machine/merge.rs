@@ -8,7 +8,7 @@ use rand::RngExt;
 use super::{Dicast, Timer};
 use crate::{
     Message,
-    cluster::{ClusterRef, DEPUTIES, SEATS_MAX, View},
+    cluster::{ClusterRef, SEATS_MAX, View},
     decide,
     state::{Child, LOST, Phase, Post, Request},
     wire::{Leave, Merge, Merged, Takeover, Twinned},
@@ -20,9 +20,6 @@ const RETRY: Duration = Duration::from_secs(2);
 /// The chance to begin a merge in a heartbeat: the pause before it is 0 to 5 s for most, so that
 /// two small siblings rarely ask each other at once.
 const MERGE_CHANCE: f64 = 0.4;
-
-/// How often an agent looks whether a deputy would be better, in heartbeats.
-const LOOK_ROUNDS: u32 = 4;
 
 impl Dicast {
     /// Splits, merges, drops a level or hands over, if it is time for one of them.
@@ -53,35 +50,25 @@ impl Dicast {
         }
     }
 
-    /// Whether a member is so much nearer to the others that the post is better with it, who is the
-    /// first deputy then.
-    fn has_better_deputy(&mut self, now: Time, level: u8) -> bool {
-        let long = self.config.two_posts;
-        let post = self.posts.get(&level).filter(|_| level == 1);
-        let due =
-            |post: &Post| now.since(post.since) >= long && post.round.is_multiple_of(LOOK_ROUNDS);
-        if !post.is_some_and(|post| due(post)) || !self.is_settled(now, level) {
-            return false;
-        }
-        let (me, proven) = (self.id(), self.config.proven);
-        let Some(post) = self.posts.get_mut(&level) else {
+    /// Whether the first deputy is so much nearer to the members that the post is better with it.
+    fn has_better_deputy(&self, now: Time, level: u8) -> bool {
+        let Some(post) = self.posts.get(&level).filter(|_| level == 1) else {
             return false;
         };
-        let roster = &post.view.roster;
-        let Some(ours) = roster.find(me) else {
+        let view = &post.view;
+        let first = view.deputies.0.first().copied();
+        let (Some(first), Some(ours)) = (first, view.roster.find(self.id())) else {
             return false;
         };
-        // Places were told since the deputies were ranked.
-        let ranked = decide::rank(roster, proven);
-        let best = ranked.into_iter().find(|slot| *slot != ours);
-        let best = best.filter(|best| decide::is_more_central(roster, *best, ours));
-        if let Some(best) = best {
-            let Few(deputies) = &mut post.view.deputies;
-            deputies.retain(|slot| *slot != best);
-            deputies.insert(0, best);
-            deputies.truncate(DEPUTIES);
-        }
-        best.is_some()
+        // Who leads a cluster above gives lower posts away: it would come back at once.
+        let busy = view
+            .roster
+            .get(first)
+            .is_some_and(|it| post.leads_above(it.id()));
+        !busy
+            && now.since(post.since) >= self.config.two_posts
+            && decide::is_more_central(&view.roster, first, ours)
+            && self.is_settled(now, level)
     }
 
     /// Whether our cluster of this level is at the top of its tree.

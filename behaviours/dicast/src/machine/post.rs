@@ -18,6 +18,14 @@ use std::collections::BTreeMap;
 const ACQUITTED_MAX: u8 = 3;
 
 impl Post {
+    /// Whether this node is the agent of a cluster above.
+    pub(crate) fn leads_above(&self, id: NodeId) -> bool {
+        self.up.as_ref().is_some_and(|up| {
+            let mut above = up.path.0.iter();
+            up.view.agent.id == id || above.any(|ancestor| ancestor.agent.id == id)
+        })
+    }
+
     /// The clusters above this one's members.
     pub(crate) fn path(&self) -> Path {
         let Some(up) = &self.up else {
@@ -73,6 +81,13 @@ impl Dicast {
         let roster = &post.view.roster;
         let mut ranked = decide::deputies(&post.view.deputies.0, roster, proven);
         ranked.retain(|&slot| roster.get(slot).is_some_and(|seat| seat.id() != me));
+        // Who leads a cluster above already takes this one only if nobody else can.
+        let busy = |slot: &u8| {
+            roster
+                .get(*slot)
+                .is_some_and(|it| post.leads_above(it.id()))
+        };
+        ranked.sort_by_key(busy);
         if level == 1 {
             ranked.truncate(DEPUTIES);
         }
@@ -164,11 +179,6 @@ impl Dicast {
 
     /// One heartbeat of the post at `level`.
     pub(super) fn round(&mut self, now: Time, level: u8) {
-        let passed_s = u32::try_from(self.config.heartbeat.as_secs()).unwrap_or(u32::MAX);
-        if let Some(post) = self.posts.get_mut(&level) {
-            // They said so when they came.
-            post.view.roster.age(passed_s);
-        }
         self.look_at_values(now, level);
         self.pulse(now, level);
         self.look_at_members(now, level);
