@@ -28,7 +28,7 @@ const GATHER: Duration = Duration::from_millis(20);
 const SELDOM: Duration = Duration::from_secs(10);
 const ALONG: Duration = Duration::from_secs(6);
 const MEMBERS: Duration = Duration::from_secs(2);
-const LAZY: Duration = Duration::from_millis(700);
+const LAZY: Duration = Duration::from_secs(1);
 
 /// Bytes of records in one push, so that it fits one datagram; a sketch may be larger and goes
 /// alone.
