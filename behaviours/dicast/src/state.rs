@@ -82,6 +82,8 @@ pub(crate) struct Post {
     pub(crate) up: Option<Membership>,
     pub(crate) phase: Phase,
     pub(crate) since: Time,
+    /// Whether the last agent gave it to us as the better one: then it stays here for long.
+    pub(crate) given: bool,
     /// Since when the cluster has no parent, if it has none.
     pub(crate) alone_since: Time,
     /// No split, merge or handover before this.

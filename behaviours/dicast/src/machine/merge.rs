@@ -65,8 +65,14 @@ impl Dicast {
             .roster
             .get(first)
             .is_some_and(|it| post.leads_above(it.id()));
+        // Coordinates drift: what was given as to a better one does not go on at once.
+        let wait = if post.given {
+            self.config.scout
+        } else {
+            self.config.two_posts
+        };
         !busy
-            && now.since(post.since) >= self.config.two_posts
+            && now.since(post.since) >= wait
             && decide::is_more_central(&view.roster, first, ours)
             && self.is_settled(now, level)
     }

@@ -148,11 +148,14 @@ impl Dicast {
             for contact in office.far.0 {
                 self.remember(contact);
             }
+            let members = self.membership(level).map(|it| it.view.roster.len());
+            let whole = members.is_some_and(|members| office.view.roster.len() >= members);
             let (old, view) = (office.old, office.view);
             let nodes = (u64::from(office.missing), u64::from(office.double));
             self.take_over(now, old, view, up, nodes);
             if let Some(post) = self.posts.get_mut(&level) {
                 post.track.take_books(now, &office.books.0);
+                post.given = whole;
             }
         }
         let confirmed = Fenced {

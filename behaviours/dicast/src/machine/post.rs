@@ -52,6 +52,7 @@ impl Dicast {
             up,
             phase: Phase::Acting,
             since: now,
+            given: false,
             alone_since: now,
             calm_until: now + self.config.heartbeat,
             round: 0,
