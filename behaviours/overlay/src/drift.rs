@@ -168,6 +168,7 @@ impl Member {
                 Some(id) != parent
                     && !self.children.contains_key(&id)
                     && peer.not_before <= local.now
+                    && !peer.mute(local.now)
             })
             .filter_map(|(id, peer)| candidate(local, id, peer))
             .collect()
@@ -178,6 +179,9 @@ impl Member {
             return;
         }
         self.asks -= 1;
+        if let Some(peer) = self.view.get_mut(id) {
+            peer.ask(local.now);
+        }
         self.send_gossip(local, id, Purpose::Ask, &[]);
     }
 

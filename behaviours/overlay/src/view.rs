@@ -14,6 +14,11 @@ use crate::{clip::Interval, local::Local, tree, wire::Standing};
 /// What the feasible view forgives: estimates and delays change by this much.
 const FEASIBLE_MILLI: u64 = 1_020;
 
+/// A question is answered within this: a dial and a round trip.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Who did not answer is asked again after this.
+const MUTE: Duration = Duration::from_secs(60);
+
 /// A member as this one knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
@@ -27,6 +32,8 @@ pub(crate) struct Peer {
     pub(crate) standing: Option<Seen>,
     /// After a refusal: no offer before.
     pub(crate) not_before: Time,
+    /// When it was asked for a standing that has not come.
+    pub(crate) asked: Option<Time>,
 }
 
 /// A standing and when it was told.
@@ -68,6 +75,7 @@ impl View {
             heard: now,
             standing: None,
             not_before: Time::ZERO,
+            asked: None,
         });
         peer.heard = now;
         if !contact.hint.0.is_empty() {
@@ -85,6 +93,7 @@ impl View {
         let peer = self.heard(local.now, &contact);
         peer.position = standing.position.or(peer.position);
         peer.direct_us = standing.direct_us.or(peer.direct_us);
+        peer.asked = None;
         peer.standing = Some(Seen {
             at: local.now,
             delay_us: standing.delay_us,
@@ -154,6 +163,20 @@ impl View {
 }
 
 impl Peer {
+    /// Whether it was asked a while ago and has not answered: it may be dead, and who waits for it
+    /// overlooks who would take him.
+    pub(crate) fn mute(&self, now: Time) -> bool {
+        let since = self.asked.map(|asked| now.since(asked));
+        since.is_some_and(|since| since >= ANSWER && since < MUTE)
+    }
+
+    /// Notes that it is asked for its standing.
+    pub(crate) fn ask(&mut self, now: Time) {
+        if self.asked.is_none_or(|asked| now.since(asked) >= MUTE) {
+            self.asked = Some(now);
+        }
+    }
+
     /// Round trip to this peer as coordinates and triangles have it, the root's triangle included.
     fn estimate_us(&self, local: &Local, direct_us: Option<u32>) -> u32 {
         let estimate = self

@@ -1,13 +1,13 @@
 //! The commit protocol, one member at a time: node 1 under root 0, with child 2.
 
-use opus_core::{Input, NodeId, Output, Seed, Time};
+use opus_core::{Input, Machine as _, NodeId, Output, Seed, Time};
 
 use super::{OVERLAY, contact, feed, id, machine};
 use crate::{
     Command, Event, Message, Overlay,
     wire::{
-        Answer, Beat, Body, Claim, Down, Gossip, Hop, Leave, Offer, OfferKind, Parting, Pressure,
-        Purpose, Reason, Standing, Verdict,
+        Answer, Beat, Body, Claim, Down, Entry, Gossip, Hop, Leave, Offer, OfferKind, Parting,
+        Pressure, Purpose, Reason, Standing, Verdict,
     },
 };
 
@@ -51,6 +51,23 @@ impl Bench {
             rtt_us: Some(rtt_us),
             coordinate: None,
         }));
+    }
+
+    /// Lets time pass; gives who was asked how it stands.
+    fn wait(&mut self, until: Time) -> Vec<NodeId> {
+        let mut asked = Vec::new();
+        while let Some(deadline) = self.machine.poll_timeout().filter(|due| due.at <= until) {
+            self.machine.handle_timeout(deadline.at);
+            while let Some(output) = self.machine.poll_output() {
+                if let Output::Send { to, message, .. } = output
+                    && let Body::Gossip(gossip) = message.body
+                    && gossip.purpose == Purpose::Ask
+                {
+                    asked.push(to);
+                }
+            }
+        }
+        asked
     }
 
     /// A message from `peer`; gives what is sent then.
@@ -310,4 +327,26 @@ fn a_parent_that_denies_the_edge_is_left() {
     };
     bench.from(0, Body::Leave(leave));
     assert_eq!(bench.parent(), None);
+}
+
+#[test]
+fn who_does_not_answer_is_passed_over() {
+    let mut bench = Bench::new();
+    let entry = |index: usize| Entry {
+        contact: contact(index),
+        rtt_us: None,
+        direct_us: Some(8_000),
+        position: None,
+    };
+    bench.measured(5, 1_000);
+    bench.measured(6, 2_000);
+    let Body::Gossip(mut gossip) = gossip(10_000, &[0]) else {
+        panic!("it is gossip");
+    };
+    gossip.entries = vec![entry(5), entry(6)];
+    bench.from(9, Body::Gossip(gossip));
+    let first = bench.wait(Time::from_secs(2));
+    assert!(!first.is_empty() && first.iter().all(|&asked| asked == id(5)));
+    let then = bench.wait(Time::from_secs(5));
+    assert!(then.contains(&id(6)), "{then:?}");
 }
