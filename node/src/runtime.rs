@@ -21,7 +21,7 @@ use opus_overlay::Overlay;
 use opus_probe::Probe;
 use opus_relay::Forward;
 use opus_site::{Role, Site};
-use opus_swarm::{Clock, Stats};
+use opus_swarm::{Boxed, Clock, Stats};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use self::{
@@ -40,7 +40,7 @@ use crate::{
 /// Most questions of the service that wait for the loop. Overflow: the asker waits.
 const ASKS_MAX: usize = 256;
 /// Most member changes that a slow watcher may lag behind before it is sent the whole set again.
-const MEMBER_LAG_MAX: usize = 1_024;
+const MEMBER_LAG_MAX: usize = 256;
 
 /// Each better address of a node begins a new life of its seat in the tree; so many of them fit
 /// between two starts.
@@ -107,7 +107,7 @@ pub enum StartError {
 
 /// The loop's state. Questions of the service get it by mutable reference.
 pub struct Core {
-    swarm: Swarm<Behaviour>,
+    swarm: Swarm<Boxed<Behaviour>>,
     data: Arc<Data>,
     guard: Guard,
     options: NetOptions,
@@ -181,7 +181,7 @@ impl Runtime {
             .with_idle_connection_timeout(parts.options.idle_timeout)
             .with_max_negotiating_inbound_streams(network::NEGOTIATING_STREAMS_MAX)
             .with_smart_dial();
-        let mut swarm = Swarm::new(parts.transport, behaviour, peer, config);
+        let mut swarm = Swarm::new(parts.transport, Boxed::new(behaviour), peer, config);
         for address in &parts.options.listen {
             swarm
                 .listen_on(address.clone())

@@ -28,6 +28,7 @@
 #![warn(missing_docs)]
 
 mod behaviour;
+mod boxed;
 mod bucket;
 mod clock;
 mod connections;
@@ -43,6 +44,7 @@ mod tests;
 
 pub use crate::{
     behaviour::{Behaviour, Config, Event},
+    boxed::{Boxed, BoxedHandler},
     clock::Clock,
     counters::Stats,
     handler::{FromHandler, Handler},

@@ -7,7 +7,7 @@ use opus_swarm::Clock;
 use tokio::sync::broadcast;
 
 /// Most events that a slow listener may lag behind; beyond it he is told how many he lost.
-const LAG_MAX: usize = 1_024;
+const LAG_MAX: usize = 256;
 
 /// How grave an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
