@@ -365,7 +365,8 @@ impl Slots {
 
     /// The term under which a slot's sender is heard. Widths are granted under it, and a child
     /// ignores those of another term of its own.
-    pub fn term(&self, slot: u8) -> Option<Term> {
+    #[cfg(test)]
+    pub(crate) fn term(&self, slot: u8) -> Option<Term> {
         self.place(slot).map(|place| place.term)
     }
 
