@@ -8,7 +8,7 @@ use divan::{Bencher, black_box};
 use opus_core::{Time, pack};
 use opus_dicast::aggregate::{
     Change, Function, Item, KeyId, KeySpec, Occupant, Record, Reporter, Sample, Slots, Source,
-    Summary, Term, Tolerance,
+    Summary, Term,
 };
 
 const KEY: KeyId = KeyId(1);
@@ -19,12 +19,7 @@ fn main() {
 }
 
 fn spec(function: Function) -> KeySpec {
-    let spec = KeySpec {
-        function,
-        range: (0.0, 100.0),
-        tolerance: Tolerance::Total(0.01),
-        ..KeySpec::MEMBERS
-    };
+    let spec = KeySpec::new(function, (0.0, 100.0), 0.01);
     spec.checked().expect("a lawful key")
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use opus_dicast::{
     Command, Dicast,
-    aggregate::{Function, KeyId, KeySpec, Mode, Sample, Tolerance, Urgency},
+    aggregate::{Function, KeyId, KeySpec, Sample},
 };
 use opus_relay::FlowStats;
 
@@ -47,16 +47,7 @@ const fn key(id: u16, name: &'static str, function: Function, most: f64, eps: f3
     Key {
         id: KeyId(id),
         name,
-        spec: KeySpec {
-            function,
-            range: (0.0, most),
-            tolerance: Tolerance::Total(eps),
-            mode: Mode::Hard,
-            exact_in_cluster: true,
-            urgency: Urgency::Lazy,
-            sibling: 0.05,
-            age_max: Duration::from_secs(60),
-        },
+        spec: KeySpec::new(function, (0.0, most), eps),
     }
 }
 

@@ -12,7 +12,7 @@ use opus_site::{
     Status,
     dicast::{
         Command, Config, Scope,
-        aggregate::{Function, KeyId, KeySpec, Mode, Sample, Tolerance, Urgency, Value},
+        aggregate::{Function, KeyId, KeySpec, Sample, Value},
         cluster::View,
     },
     probe,
@@ -189,15 +189,7 @@ impl Side for Dicast {
 
 /// The load of dicast-10k.
 fn load() -> KeySpec {
-    KeySpec {
-        function: Function::Mean,
-        range: RANGE,
-        #[expect(clippy::cast_possible_truncation, reason = "a tolerance of two digits")]
-        tolerance: Tolerance::Total(TOLERANCE as f32),
-        mode: Mode::Hard,
-        exact_in_cluster: true,
-        urgency: Urgency::Lazy,
-        sibling: 0.05,
-        age_max: Duration::from_secs(60),
-    }
+    #[expect(clippy::cast_possible_truncation, reason = "a tolerance of two digits")]
+    let eps = TOLERANCE as f32;
+    KeySpec::new(Function::Mean, RANGE, eps)
 }

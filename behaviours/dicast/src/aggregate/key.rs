@@ -27,6 +27,10 @@ const SPAN_MIN: f64 = 1e-9;
 /// Shortest and longest `age_max`.
 const AGE_MIN: Duration = Duration::from_millis(100);
 const AGE_MAX: Duration = Duration::from_secs(3_600);
+/// How old a value within its filter may become as a rule: rare beside beats, soon for a reader.
+const AGE_DEFAULT: Duration = Duration::from_secs(60);
+/// The share for siblings as a rule: what is told of them costs little then.
+const SIBLING: f32 = 0.05;
 
 /// The name of a key in one tree. Keys below 63 take one byte on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,7 +122,7 @@ pub struct KeySpec {
     pub exact_in_cluster: bool,
     /// When a change travels.
     pub urgency: Urgency,
-    /// How far a sibling's record may be from what was pushed down, as a share of it: .05.
+    /// How far a sibling's record may be from what was pushed down, as a share of it.
     pub sibling: f32,
     /// A change within the filter is still told after this long over all levels.
     pub age_max: Duration,
@@ -159,6 +163,28 @@ impl KeySpec {
         sibling: 0.0,
         age_max: AGE_MAX,
     };
+
+    /// A key whose values are within `range` and whose answer may be wrong by `eps` in all, both in
+    /// its unit: hard bounds, exact in a node's own cluster, lazy. Other fields may be set after.
+    pub const fn new(function: Function, range: (f64, f64), eps: f32) -> Self {
+        Self {
+            function,
+            range,
+            tolerance: Tolerance::Total(eps),
+            mode: Mode::Hard,
+            exact_in_cluster: true,
+            urgency: Urgency::Lazy,
+            sibling: SIBLING,
+            age_max: AGE_DEFAULT,
+        }
+    }
+
+    /// The same, whose changes travel at once.
+    #[must_use]
+    pub const fn eager(mut self) -> Self {
+        self.urgency = Urgency::Eager;
+        self
+    }
 
     /// The key with the ends of its range moved outward to `f32`s, which values have on the wire.
     /// Errors: [`KeyError`].

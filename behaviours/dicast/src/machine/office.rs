@@ -6,9 +6,9 @@ use super::{Dicast, Timer};
 use crate::{
     Event, Message,
     aggregate::KeyId,
-    cluster::{ClusterRef, View},
+    cluster::{ClusterRef, Roster, View},
     state::{Handover, Membership, Phase, Request},
-    wire::{Fenced, Grant, Leave, OFFICE_FAR_MAX, Office, Takeover},
+    wire::{Fenced, Grant, Leave, OFFICE_FAR_MAX, Office, Takeover, Welcome},
 };
 
 /// How often an office is sent before its receiver counts as lost.
@@ -67,34 +67,53 @@ impl Dicast {
         level: u8,
         to: &Contact,
         cluster: ClusterRef,
-        up: Option<crate::wire::Welcome>,
+        up: Option<Welcome>,
     ) {
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };
         self.timers.clear(Timer::Change(level));
         post.phase = Phase::Leaving;
-        let old = post.view.cluster;
-        let mut view = post.view.clone();
-        view.cluster = cluster;
-        view.agent = to.clone();
-        view.deputies = Few(Vec::new());
-        let books = Few(post.track.books(now, &view.roster));
-        let (missing, double) = post.track.unseated(now);
-        let office = Office {
-            old,
+        let unseated = post.track.unseated(now);
+        let whole = post.view.roster.clone();
+        if let Some(office) = self.office(now, level, (cluster, to), whole, up, unseated) {
+            self.hand_over(now, office);
+        }
+    }
+
+    /// The office of these seats of our post at `level`: what becomes of them is `cluster`, under
+    /// another agent. Beside them so many nodes may be `missing`, and so many counted twice.
+    pub(super) fn office(
+        &self,
+        now: Time,
+        level: u8,
+        (cluster, agent): (ClusterRef, &Contact),
+        roster: Roster,
+        up: Option<Welcome>,
+        (missing, double): (u32, u32),
+    ) -> Option<Office> {
+        let post = self.posts.get(&level)?;
+        let books = Few(post.track.books(now, &roster));
+        let view = View {
+            cluster,
+            level,
+            agent: agent.clone(),
+            deputies: Few(Vec::new()),
+            roster,
+        };
+        Some(Office {
+            old: post.view.cluster,
             view,
             up,
             far: self.known_elsewhere(),
             books,
             missing,
             double,
-        };
-        self.hand_over(now, office);
+        })
     }
 
     /// Who may lead to another tree, the newest first.
-    pub(super) fn known_elsewhere(&self) -> Few<Contact, OFFICE_FAR_MAX> {
+    fn known_elsewhere(&self) -> Few<Contact, OFFICE_FAR_MAX> {
         let known = self.seeds.iter().rev().chain(self.far.iter().rev());
         Few(known.take(OFFICE_FAR_MAX).cloned().collect())
     }

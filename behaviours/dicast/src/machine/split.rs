@@ -11,7 +11,7 @@ use crate::{
     cluster::{ClusterRef, Roster, Seat, View},
     decide,
     state::{FORMER, Former, Membership, Phase, Purpose, Request},
-    wire::{Office, Poles, Sides, Twin, Welcome},
+    wire::{Poles, Sides, Twin, Welcome},
 };
 
 /// Of so many hundredths of the members the delays are waited for: joiners wait for the split, and
@@ -206,7 +206,7 @@ impl Dicast {
 
     /// The seats go to the sibling's agent; ours learn our next epoch.
     pub(super) fn finish_split(&mut self, now: Time, level: u8, next: ClusterRef, at: u8) {
-        let Some(post) = self.posts.get_mut(&level) else {
+        let Some(post) = self.posts.get(&level) else {
             return;
         };
         let Phase::Asking(Request::Split { away, sibling }) = &post.phase else {
@@ -216,46 +216,36 @@ impl Dicast {
         let Some(cluster) = sibling.child else {
             return;
         };
-        let old = post.view.cluster;
-        let view = View {
-            cluster,
-            level,
-            agent: sibling.contact.clone(),
-            deputies: Few(Vec::new()),
-            roster: seats_of(&post.view.roster, &away),
+        let up = post.up.as_ref().map(|up| {
+            let mut view = up.view.clone();
+            view.roster.put(at, sibling.clone());
+            Welcome {
+                view,
+                slot: at,
+                path: up.path.clone(),
+            }
+        });
+        let leaving = seats_of(&post.view.roster, &away);
+        let heir = (cluster, &sibling.contact);
+        // Who sits nowhere stays with this half.
+        let office = self.office(now, level, heir, leaving, up, (0, 0));
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
         };
-        let books = Few(post.track.books(now, &view.roster));
         for slot in &away {
             post.view.roster.remove(*slot);
             post.children.remove(slot);
         }
-        let up = post.up.as_ref().map(|up| Welcome {
-            view: up.view.clone(),
-            slot: at,
-            path: up.path.clone(),
-        });
-        let up = up.map(|mut up| {
-            up.view.roster.put(at, sibling.clone());
-            up
-        });
         self.formers.push(Former {
-            old,
+            old: post.view.cluster,
             cluster,
             agent: sibling.contact,
             slots: Some(away),
             until: now + FORMER,
         });
-        let office = Office {
-            old,
-            view,
-            up,
-            far: self.known_elsewhere(),
-            books,
-            // The other half goes on with these.
-            missing: 0,
-            double: 0,
-        };
-        self.hand_over(now, office);
+        if let Some(office) = office {
+            self.hand_over(now, office);
+        }
         self.rename(now, level, next);
     }
 

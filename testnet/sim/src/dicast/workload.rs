@@ -1,12 +1,12 @@
 //! The values of all nodes: loads that walk, and marks.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use opus_core::{Rng, Seed};
 use opus_net::Regions;
 use opus_site::dicast::{
     Command,
-    aggregate::{Function, KeyId, KeySpec, Mode, Sample, Tolerance, Urgency},
+    aggregate::{Function, KeyId, KeySpec, Sample},
 };
 use rand::RngExt;
 
@@ -130,16 +130,11 @@ impl Workload {
 
     /// What is aggregated, as commands of the first node.
     pub(super) fn specs(&self) -> Vec<Command> {
-        let mark = |urgency| KeySpec {
-            function: Function::Sum,
-            tolerance: Tolerance::Total(0.0),
-            urgency,
-            ..self.spec
-        };
+        let mark = KeySpec::new(Function::Sum, self.spec.range, 0.0);
         let mut keys = vec![(LOAD, self.spec)];
         if self.marked {
-            keys.push((MARKS[0], mark(Urgency::Eager)));
-            keys.push((MARKS[1], mark(Urgency::Lazy)));
+            keys.push((MARKS[0], mark.eager()));
+            keys.push((MARKS[1], mark));
         }
         let more = (MORE..).map(KeyId).zip(&self.more);
         keys.extend(more.map(|(key, _)| (key, self.spec)));
@@ -164,16 +159,7 @@ impl Workload {
 }
 
 fn load_spec(eps: f32) -> KeySpec {
-    KeySpec {
-        function: Function::Mean,
-        range: RANGE,
-        tolerance: Tolerance::Total(eps),
-        mode: Mode::Hard,
-        exact_in_cluster: true,
-        urgency: Urgency::Lazy,
-        sibling: 0.05,
-        age_max: Duration::from_secs(60),
-    }
+    KeySpec::new(Function::Mean, RANGE, eps)
 }
 
 /// Box and Muller.

@@ -6,11 +6,8 @@ use super::*;
 
 fn spec(function: Function, eps: f32) -> KeySpec {
     KeySpec {
-        function,
-        range: (0.0, 100.0),
-        tolerance: Tolerance::Total(eps),
         exact_in_cluster: false,
-        ..KeySpec::MEMBERS
+        ..KeySpec::new(function, (0.0, 100.0), eps)
     }
 }
 

@@ -7,13 +7,8 @@ use super::*;
 
 fn load() -> KeySpec {
     KeySpec {
-        function: Function::Mean,
-        range: (0.0, 100.0),
-        tolerance: Tolerance::Total(0.01),
-        exact_in_cluster: true,
-        sibling: 0.05,
         age_max: Duration::from_secs(10),
-        ..KeySpec::MEMBERS
+        ..KeySpec::new(Function::Mean, (0.0, 100.0), 0.01)
     }
 }
 

@@ -6,18 +6,13 @@ use super::{
     super::{
         answer::{Answer, Value},
         change::Change,
-        key::{KeyId, Tolerance},
+        key::KeyId,
     },
     *,
 };
 
 fn spec(function: Function) -> KeySpec {
-    KeySpec {
-        function,
-        range: (0.0, 100.0),
-        tolerance: Tolerance::Total(1.0),
-        ..KeySpec::MEMBERS
-    }
+    KeySpec::new(function, (0.0, 100.0), 1.0)
 }
 
 fn child(summary: Summary, count: u64, slack: f64) -> Record {

@@ -1,19 +1,11 @@
 //! What a sender tells, repeats, leaves out and withdraws.
 
-use super::{
-    super::key::{Function, Tolerance},
-    *,
-};
+use super::{super::key::Function, *};
 
 const TIME: Time = Time::ZERO;
 
 fn spec() -> KeySpec {
-    KeySpec {
-        function: Function::Sum,
-        range: (0.0, 100.0),
-        tolerance: Tolerance::Total(1.0),
-        ..KeySpec::MEMBERS
-    }
+    KeySpec::new(Function::Sum, (0.0, 100.0), 1.0)
 }
 
 fn item<'a>(key: u16, spec: &'a KeySpec, sample: &'a Sample) -> Item<'a> {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{
     super::{
         change::Change,
-        key::{Function, Tolerance},
+        key::Function,
         report::{Item, Reporter, Source},
         summary::Sample,
     },
@@ -17,12 +17,7 @@ const KEY: KeyId = KeyId(1);
 const MS: Duration = Duration::from_millis(1);
 
 fn spec() -> KeySpec {
-    KeySpec {
-        function: Function::Sum,
-        range: (0.0, 100.0),
-        tolerance: Tolerance::Total(1.0),
-        ..KeySpec::MEMBERS
-    }
+    KeySpec::new(Function::Sum, (0.0, 100.0), 1.0)
 }
 
 /// A table with one leaf in slot 0.

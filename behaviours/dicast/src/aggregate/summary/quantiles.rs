@@ -213,13 +213,8 @@ mod tests {
     use crate::aggregate::key::Function;
 
     fn spec(range: (f64, f64)) -> KeySpec {
-        KeySpec {
-            function: Function::Quantiles,
-            range,
-            ..KeySpec::MEMBERS
-        }
-        .checked()
-        .unwrap()
+        let spec = KeySpec::new(Function::Quantiles, range, 0.0);
+        spec.checked().unwrap()
     }
 
     fn range() -> impl Strategy<Value = (f64, f64)> {

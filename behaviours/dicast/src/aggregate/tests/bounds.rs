@@ -23,14 +23,9 @@ const FUNCTIONS: [Function; 10] = [
 
 fn spec(function: Function, dice: &mut Dice) -> KeySpec {
     let ranges = [(0.0, 100.0), (-50.0, 30.0), (900.0, 1_000.0)];
-    KeySpec {
-        function,
-        range: ranges[usize::try_from(dice.below(3)).unwrap()],
-        tolerance: Tolerance::Total(0.5),
-        ..KeySpec::MEMBERS
-    }
-    .checked()
-    .unwrap()
+    let range = ranges[usize::try_from(dice.below(3)).unwrap()];
+    let spec = KeySpec::new(function, range, 0.5);
+    spec.checked().unwrap()
 }
 
 /// The whole with its repeats; and, where they matter, 5 choices of one moment for each node.

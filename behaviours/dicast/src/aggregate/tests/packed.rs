@@ -8,14 +8,8 @@ use proptest::prelude::*;
 use super::super::*;
 
 fn spec(function: Function) -> KeySpec {
-    KeySpec {
-        function,
-        range: (0.0, 100.0),
-        tolerance: Tolerance::Total(0.01),
-        ..KeySpec::MEMBERS
-    }
-    .checked()
-    .unwrap()
+    let spec = KeySpec::new(function, (0.0, 100.0), 0.01);
+    spec.checked().unwrap()
 }
 
 fn record(summary: Summary, count: u64) -> Record {

@@ -8,34 +8,18 @@ use rand::RngExt;
 use super::world::World;
 use crate::{
     Command, Event, Refusal, Scope,
-    aggregate::{
-        Answer, Function, KeyError, KeyId, KeySpec, Mode, Sample, Tolerance, Urgency, Value,
-    },
+    aggregate::{Answer, Function, KeyError, KeyId, KeySpec, Sample, Value},
 };
 
 const LOAD: KeyId = KeyId(1);
 const MARK: KeyId = KeyId(2);
 
 fn load() -> KeySpec {
-    KeySpec {
-        function: Function::Mean,
-        range: (0.0, 100.0),
-        tolerance: Tolerance::Total(0.5),
-        mode: Mode::Hard,
-        exact_in_cluster: true,
-        urgency: Urgency::Lazy,
-        sibling: 0.05,
-        age_max: Duration::from_secs(60),
-    }
+    KeySpec::new(Function::Mean, (0.0, 100.0), 0.5)
 }
 
 fn mark() -> KeySpec {
-    KeySpec {
-        function: Function::Sum,
-        tolerance: Tolerance::Total(0.0),
-        urgency: Urgency::Eager,
-        ..load()
-    }
+    KeySpec::new(Function::Sum, (0.0, 100.0), 0.0).eager()
 }
 
 fn set(world: &mut World, node: NodeId, key: KeyId, value: f64) {
