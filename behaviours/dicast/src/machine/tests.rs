@@ -1,6 +1,7 @@
 //! Machines among each other, in virtual time.
 
 mod hostile;
+mod posts;
 mod schedules;
 mod starts;
 mod values;

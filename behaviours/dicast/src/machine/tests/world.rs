@@ -41,7 +41,17 @@ impl World {
         let seed = Seed::new(opus_core::seed::test_seed(seed));
         let mut rng = seed.derive("places", 0).rng();
         let place = |_| (rng.random_range(0..80_000), rng.random_range(0..80_000));
-        let places: Vec<(i32, i32)> = (0..nodes).map(place).collect();
+        let places = (0..nodes).map(place).collect();
+        Self::placed(places, config, seed)
+    }
+
+    /// A node at each of these places.
+    pub(super) fn at(places: Vec<(i32, i32)>, config: Config, seed: u64) -> Self {
+        Self::placed(places, config, Seed::new(opus_core::seed::test_seed(seed)))
+    }
+
+    fn placed(places: Vec<(i32, i32)>, config: Config, seed: Seed) -> Self {
+        let nodes = u32::try_from(places.len()).unwrap();
         let machine = |index: u32| {
             let id = NodeId::from_index(index);
             let rng = seed.derive("machine", u64::from(index)).rng();
@@ -83,7 +93,11 @@ impl World {
 
     /// Tells the node where it stands.
     pub(super) fn locate(&mut self, index: u32) {
-        let (x, y) = self.places[index as usize];
+        self.place(index, self.places[index as usize]);
+    }
+
+    /// Tells the node that it stands there, wherever it does.
+    pub(super) fn place(&mut self, index: u32, (x, y): (i32, i32)) {
         let position = Position([x, y, 0], 1_000, 10);
         let place = Command::Coordinate(position);
         self.net.command(Self::id(index), place);
