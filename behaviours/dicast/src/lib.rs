@@ -66,6 +66,8 @@ mod keys;
 mod links;
 mod machine;
 mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod track;
 pub mod wire;
 

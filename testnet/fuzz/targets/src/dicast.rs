@@ -1,22 +1,15 @@
 //! Inputs to a dicast machine.
 
-use opus_core::{Contact, Input, NodeId, Seed};
+use opus_core::{Contact, Input, NodeId, Seed, testing::Draw};
 use opus_dicast::{
     Command, Config, Dicast,
     aggregate::{KeyId, Sample},
     cluster::{LEVELS_MAX, SEATS_MAX},
+    testing,
 };
 use opus_model::Position;
 
-use crate::{
-    draw::Draw,
-    drive::{self, Drive},
-};
-
-mod words;
-
-/// 64 seats of several posts, a few messages each: the bound of the machine's own tests.
-const OUTPUTS_MAX: usize = 2_000;
+use crate::drive::{self, Drive};
 
 /// Any inputs: commands, peers that come, go and talk, time.
 pub fn machine(bytes: &[u8]) {
@@ -36,7 +29,7 @@ fn script(bytes: &[u8]) -> u64 {
     };
     let me = Contact::bare(NodeId::from_index(0));
     let dicast = Dicast::new(config, me, 1, Seed::new(1).rng());
-    let mut drive = Drive::new(dicast, OUTPUTS_MAX);
+    let mut drive = Drive::new(dicast, testing::OUTPUTS_MAX);
     if draw.share(14) {
         let seeds = draw.contacts(2);
         drive.input(Input::Command(Command::Start { id: 1, seeds }));
@@ -53,8 +46,8 @@ fn script(bytes: &[u8]) -> u64 {
             }
             _ => {
                 let from = draw.peer();
-                let known = words::known(&drive.machine);
-                let message = words::message(&mut draw, &known);
+                let known = testing::known(&drive.machine);
+                let message = testing::message(&mut draw, &known);
                 drive.hear(from, &message);
             }
         }

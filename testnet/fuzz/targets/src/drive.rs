@@ -9,10 +9,10 @@ use std::{
 use opus_core::{
     Input, Machine, NodeId, Output, Time, Wire,
     codec::{decode_wire, encode},
-    testing::contract,
+    testing::{Draw, contract},
 };
 
-use crate::{INPUT_MAX, draw::Draw};
+use crate::INPUT_MAX;
 
 /// More timers than this in a second without an input: the machine spins.
 const FIRINGS_A_SECOND: u64 = 5_000;

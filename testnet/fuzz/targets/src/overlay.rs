@@ -1,13 +1,10 @@
 //! Inputs to an overlay machine.
 
-use opus_core::{Input, NodeId, OverlayId, Seed};
+use opus_core::{Input, NodeId, OverlayId, Seed, testing::Draw};
 use opus_model::Coordinate;
 use opus_overlay::{Command, Config, Overlay};
 
-use crate::{
-    draw::Draw,
-    drive::{self, Drive},
-};
+use crate::drive::{self, Drive};
 
 mod words;
 

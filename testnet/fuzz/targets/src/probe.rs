@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use opus_core::{Input, Seed};
+use opus_core::{Input, Seed, testing::Draw};
 use opus_probe::{Command, Config, Message, Probe};
 
 use crate::{
-    draw::Draw,
     drive::{self, Drive},
+    position,
 };
 
 /// 64 answers to one command, and a dial for each.
@@ -54,7 +54,7 @@ fn command(draw: &mut Draw<'_>) -> Command {
 }
 
 fn message(draw: &mut Draw<'_>) -> Message {
-    let coordinate = draw.position();
+    let coordinate = position(draw);
     let nonce = draw.any();
     if draw.flag() {
         Message::Ping {

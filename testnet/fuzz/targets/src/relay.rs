@@ -6,12 +6,12 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use opus_core::{NodeId, OverlayId, Time};
+use opus_core::{NodeId, OverlayId, Time, testing::Draw};
 use opus_relay::{
     Class, Command, Config, FLAG_COMPLETE, Forward, HEADER_BYTES, Header, Kind, flow_tag,
 };
 
-use crate::{draw::Draw, drive};
+use crate::drive;
 
 const OVERLAY: OverlayId = OverlayId(1);
 const KEY: [u8; 32] = [7; 32];

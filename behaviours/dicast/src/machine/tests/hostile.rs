@@ -1,364 +1,28 @@
 //! Whatever peers say in whatever order: no panic, no growth, no spin.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use opus_core::{
-    Contact, Input, Machine, NodeId, Rng, Seed, Time,
-    pack::Few,
-    testing::{contract, test_seed},
+    Contact, Input, Machine, NodeId, Seed, Time,
+    codec::{decode_wire, encode},
+    testing::{Draw, contract, test_seed},
 };
-use rand::{RngExt, seq::IndexedRandom};
+use rand::RngExt;
 
 use super::world::World;
 use crate::{
-    Command, Config, Definition, Dicast, Echo, Message,
-    aggregate::{Change, Down, Function, KeyId, KeySpec, Origin, Record, Report, Summary, Urgency},
-    cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, View},
+    Command, Config, Dicast, Message,
+    cluster::{ClusterRef, LEVELS_MAX, Place, SEATS_MAX, Seat, View},
     state::{Check, Why},
-    wire::{
-        Accuse, Beat, Claim, Entry, Fenced, Got, Grant, Hello, Join, Leave, Merge, Merged, Moved,
-        Office, Places, Poles, Pulse, Push, Sides, Specs, Takeover, Twin, Twinned, Verdict,
-        Welcome, Widths,
-    },
+    testing,
+    wire::{Accuse, Claim, Fenced, Join, Merge, Takeover},
 };
 
-/// Peers that talk to the machine; itself is number 0.
-const PEERS: u32 = 8;
-
-/// Draws messages from few values, those of the machine among them, so that many of them fit.
-struct Liar {
-    rng: Rng,
-    clusters: Vec<ClusterRef>,
-}
-
-impl Liar {
-    fn contact(&mut self) -> Contact {
-        Contact::bare(NodeId::from_index(self.rng.random_range(0..PEERS)))
-    }
-
-    fn cluster(&mut self) -> ClusterRef {
-        let known = self.clusters.choose(&mut self.rng).copied();
-        let cluster = known.filter(|_| self.rng.random_bool(0.8));
-        let cluster = cluster.unwrap_or(ClusterRef {
-            id: self.rng.random_range(0..4),
-            epoch: self.rng.random_range(0..4),
-        });
-        if self.rng.random_bool(0.2) {
-            cluster.next()
-        } else {
-            cluster
-        }
-    }
-
-    fn tag(&mut self) -> u16 {
-        self.cluster().tag()
-    }
-
-    fn slot(&mut self) -> u8 {
-        self.rng.random_range(0..6)
-    }
-
-    fn level(&mut self) -> u8 {
-        self.rng.random_range(1..=LEVELS_MAX.min(3))
-    }
-
-    fn seat(&mut self) -> Seat {
-        Seat {
-            contact: self.contact(),
-            incarnation: self.rng.random_range(0..3),
-            place: Place(None),
-            fit: self.rng.random_bool(0.8),
-            up_s: self.rng.random_range(0..100),
-            child: self.rng.random_bool(0.5).then(|| self.cluster()),
-            size: self.rng.random(),
-        }
-    }
-
-    fn roster(&mut self) -> Roster {
-        let count = self.rng.random_range(0..SEATS_MAX);
-        let slots = (0..SEATS_MAX)
-            .filter(|_| self.rng.random_bool(0.3))
-            .take(count);
-        let slots: Vec<u8> = slots.map(|slot| u8::try_from(slot).unwrap()).collect();
-        slots.into_iter().map(|slot| (slot, self.seat())).collect()
-    }
-
-    fn view(&mut self) -> View {
-        View {
-            cluster: self.cluster(),
-            level: self.level(),
-            agent: self.contact(),
-            deputies: Few((0..3).map(|_| self.slot()).collect()),
-            roster: self.roster(),
-        }
-    }
-
-    fn welcome(&mut self) -> Welcome {
-        let view = self.view();
-        let path = self.rng.random_bool(0.5).then(|| self.view().ancestor());
-        Welcome {
-            view,
-            slot: self.slot(),
-            path: Few(path.into_iter().collect()),
-        }
-    }
-
-    fn message(&mut self) -> Message {
-        match self.rng.random_range(0..30) {
-            0 => Message::Beat(Beat {
-                tag: self.tag(),
-                slot: self.slot(),
-                seq: self.rng.random(),
-                size: self.rng.random(),
-                fit: self.rng.random(),
-                place: Place(None),
-                child: self.rng.random_bool(0.5).then(|| self.cluster()),
-                keys: self.rng.random_range(0..2),
-                echo: self.echo(),
-                pushed: self.small(),
-                urgent: self.rng.random(),
-                report: self.rng.random_bool(0.7).then(|| self.report()),
-            }),
-            1 => Message::Pulse(Pulse {
-                tag: self.tag(),
-                view: self.rng.random(),
-                path: self.rng.random(),
-                number: self.small(),
-                echo: self.echo(),
-                pushed: self.small(),
-                own_age: self.span(),
-                above_age: self.span(),
-            }),
-            2 => Message::Check(self.rng.random()),
-            3 => Message::Alive(self.rng.random()),
-            4 => Message::Accuse(Accuse {
-                nonce: self.rng.random(),
-                about: self.contact(),
-            }),
-            5 => Message::Verdict(Verdict {
-                nonce: self.rng.random(),
-                alive: self.rng.random(),
-            }),
-            6 => Message::Join(Join {
-                target: self.level(),
-                at: self.rng.random_range(0..4),
-                moves: self.rng.random(),
-                counted: self.rng.random(),
-                seat: self.seat(),
-            }),
-            7 => Message::Places(Places {
-                level: self.level(),
-                same: self.rng.random(),
-                agents: Few((0..3).map(|_| (self.contact(), Place(None))).collect()),
-            }),
-            8 => Message::Welcome(self.welcome()),
-            9 => Message::Busy((
-                self.level(),
-                Duration::from_millis(self.rng.random_range(0..9)),
-            )),
-            10 => Message::Ask(self.tag()),
-            11 => Message::Stranger(self.tag()),
-            12 => Message::Leave(Leave {
-                tag: self.tag(),
-                slot: self.slot(),
-                known: self.rng.random(),
-            }),
-            13 => Message::AskPath(self.tag()),
-            14 => Message::Path((self.tag(), Few(vec![self.view().ancestor()]))),
-            15..18 => self.values(),
-            _ => self.change(),
-        }
-    }
-
-    fn small(&mut self) -> u32 {
-        if self.rng.random_bool(0.1) {
-            self.rng.random()
-        } else {
-            self.rng.random_range(0..12)
-        }
-    }
-
-    fn span(&mut self) -> Duration {
-        Duration::from_millis(self.rng.random_range(0..20_000))
-    }
-
-    fn echo(&mut self) -> Echo {
-        Echo {
-            number: self.small(),
-            dwell: self.span(),
-        }
-    }
-
-    fn report(&mut self) -> Report {
-        let full = self.rng.random();
-        let sets = if full { 1 } else { self.rng.random_range(0..3) };
-        let mut sent = Vec::new();
-        for _ in 0..sets {
-            let key = KeyId(self.rng.random_range(0..3));
-            let value = Change::Value(key, self.rng.random());
-            sent.push(Few(vec![value, Change::Withdrawn(key)]));
-        }
-        Report {
-            beat: 1 + self.small(),
-            sets: Few(sent),
-            seq: 3 + self.small(),
-            round: self.small(),
-            age: self.span(),
-            full,
-            partial: self.rng.random(),
-        }
-    }
-
-    fn values(&mut self) -> Message {
-        let spec = KeySpec {
-            function: Function::Sum,
-            urgency: Urgency::Eager,
-            ..KeySpec::MEMBERS
-        };
-        match self.rng.random_range(0..5) {
-            0 => {
-                let origin = Origin {
-                    level: self.level(),
-                    slot: self.slot(),
-                };
-                let record = Record::of_one(Summary::Sum(self.rng.random()));
-                let key = KeyId(self.rng.random_range(0..3));
-                let down = Down::of(key, origin, &record, &spec);
-                Message::Push(Push {
-                    tag: self.tag(),
-                    number: self.small(),
-                    echo: self.echo(),
-                    urgent: self.rng.random(),
-                    base: self.small(),
-                    last: self.small(),
-                    records: Few(down.into_iter().collect()),
-                })
-            }
-            1 => Message::Got(Got {
-                tag: self.tag(),
-                slot: self.slot(),
-                pushed: self.small(),
-            }),
-            2 => Message::Widths(Widths {
-                tag: self.tag(),
-                round: self.small(),
-                widths: Few(vec![(
-                    KeyId(self.rng.random_range(0..3)),
-                    self.rng.random(),
-                )]),
-            }),
-            3 => Message::Full(self.tag()),
-            _ => {
-                let definition = Definition {
-                    spec,
-                    version: self.small(),
-                    owner: self.contact().id,
-                };
-                let key = KeyId(self.rng.random_range(0..100));
-                let table = Few(vec![(key, definition)]);
-                Message::Specs(Specs { table })
-            }
-        }
-    }
-
-    fn change(&mut self) -> Message {
-        if self.rng.random() {
-            self.change_of_shape()
-        } else {
-            self.change_of_hands()
-        }
-    }
-
-    /// Of who sits where, and who holds which post.
-    fn change_of_hands(&mut self) -> Message {
-        match self.rng.random_range(0..6) {
-            0 => Message::Moved(Moved {
-                tag: self.tag(),
-                slot: self.slot(),
-                seat: self.rng.random_bool(0.6).then(|| self.seat()),
-                deputies: Few(vec![self.slot()]),
-            }),
-            1 => Message::Claim(Claim {
-                cluster: self.cluster(),
-                seat: self.seat(),
-                yields: self.rng.random(),
-            }),
-            2 => Message::Grant(Grant {
-                old: self.cluster(),
-                cluster: self.cluster(),
-                up: self.welcome(),
-            }),
-            3 => Message::Fenced(Fenced {
-                old: self.cluster(),
-                cluster: self.cluster(),
-                agent: self.contact(),
-            }),
-            4 => Message::Takeover(Takeover {
-                old: self.cluster(),
-                cluster: self.cluster(),
-                agent: self.contact(),
-                slot: self.slot(),
-            }),
-            _ => Message::Office(Office {
-                old: self.cluster(),
-                view: self.view(),
-                up: self.rng.random_bool(0.5).then(|| self.welcome()),
-                far: Few(vec![self.contact()]),
-                books: Few(vec![Entry {
-                    slot: self.slot(),
-                    double: self.rng.random(),
-                    left: self.span(),
-                }]),
-                missing: self.rng.random(),
-                double: self.rng.random(),
-            }),
-        }
-    }
-
-    /// Of which clusters there are.
-    fn change_of_shape(&mut self) -> Message {
-        match self.rng.random_range(0..8) {
-            0 => Message::Twin(Twin {
-                cluster: self.cluster(),
-                add: self.rng.random_bool(0.5).then(|| self.seat()),
-                absorb: self.rng.random_bool(0.5).then(|| self.cluster()),
-            }),
-            1 => Message::Twinned(Twinned {
-                old: self.cluster(),
-                cluster: self.cluster(),
-                slot: self.rng.random_bool(0.5).then(|| self.slot()),
-            }),
-            2 => Message::Poles(Poles {
-                tag: self.tag(),
-                one: self.contact(),
-                other: self.contact(),
-            }),
-            3 => Message::Sides(Sides {
-                tag: self.tag(),
-                slot: self.slot(),
-                one_us: self.rng.random(),
-                other_us: self.rng.random(),
-            }),
-            4 => Message::Merge(Merge {
-                view: self.view(),
-                missing: self.rng.random(),
-            }),
-            5 => Message::Merged(Merged {
-                old: self.cluster(),
-                cluster: self.cluster(),
-                seats: Few(vec![(self.slot(), self.slot())]),
-            }),
-            6 => Message::Crown(self.cluster()),
-            _ => Message::Hello(Hello {
-                root: self.cluster(),
-                height: self.level(),
-                size: self.rng.random_range(0..9),
-                posts: Few(vec![self.contact()]),
-                relayed: self.rng.random(),
-            }),
-        }
-    }
-}
+/// Bytes of which a message is drawn. Longer ones end in zeros.
+const BYTES: usize = 600;
 
 /// Drains the machine; tells how much it said.
 fn drain(machine: &mut Dicast) -> usize {
@@ -368,6 +32,7 @@ fn drain(machine: &mut Dicast) -> usize {
 #[test]
 fn liars_neither_stop_nor_bloat_a_machine() {
     let seed = Seed::new(test_seed(5));
+    let mut heard = Heard::default();
     for run in 0..20 {
         let config = Config {
             size_min: 2,
@@ -375,10 +40,7 @@ fn liars_neither_stop_nor_bloat_a_machine() {
         };
         let me = Contact::bare(NodeId::from_index(0));
         let mut machine = Dicast::new(config, me, 1, seed.derive("machine", run).rng());
-        let mut liar = Liar {
-            rng: seed.derive("liar", run).rng(),
-            clusters: Vec::new(),
-        };
+        let mut rng = seed.derive("liar", run).rng();
         let mut now = Time::ZERO;
         let start = Command::Start {
             id: 1,
@@ -386,32 +48,71 @@ fn liars_neither_stop_nor_bloat_a_machine() {
         };
         machine.handle(now, Input::Command(start));
         drain(&mut machine);
+        let mut bytes = [0; BYTES];
         for _ in 0..5_000 {
-            now = now + Duration::from_millis(liar.rng.random_range(0..200));
+            now = now + Duration::from_millis(rng.random_range(0..200));
             while machine.poll_timeout().is_some_and(|next| next.at <= now) {
                 contract::timeout(&mut machine, now);
                 drain(&mut machine);
             }
-            liar.clusters = machine.posts().map(|view| view.cluster).collect();
-            liar.clusters
-                .extend(machine.leaf().map(|(view, _)| view.cluster));
-            liar.clusters
-                .extend(machine.seat_above(1).map(|(view, _)| view.cluster));
-            let from = liar.contact().id;
-            let input = match liar.rng.random_range(0..20) {
-                0 => Input::Connected(from),
-                1 => Input::Disconnected(from),
-                2 => Input::DialFailed(from),
-                _ => Input::Received {
-                    from,
-                    message: liar.message(),
-                },
+            rng.fill(&mut bytes);
+            let Some(input) = lie(&mut Draw::new(&bytes), &machine) else {
+                continue;
             };
+            if let Input::Received { message, .. } = &input {
+                heard.note(message);
+            }
             machine.handle(now, input);
-            // Sixty-four seats of several posts, a few messages each.
             let said = drain(&mut machine);
-            assert!(said < 2_000, "seed {seed:?} run {run}: {said} outputs");
+            let most = testing::OUTPUTS_MAX;
+            assert!(said < most, "seed {seed:?} run {run}: {said} outputs");
         }
+    }
+    heard.assert_wide();
+}
+
+/// What a peer does. A message as it arrives, if it is not refused.
+fn lie(draw: &mut Draw<'_>, machine: &Dicast) -> Option<Input<Command, Message>> {
+    let from = draw.peer();
+    Some(match draw.below(20) {
+        0 => Input::Connected(from),
+        1 => Input::Disconnected(from),
+        2 => Input::DialFailed(from),
+        _ => {
+            let lie = testing::message(draw, &testing::known(machine));
+            let message = decode_wire(&encode(&lie)).ok()?;
+            Input::Received { from, message }
+        }
+    })
+}
+
+/// Of what the machine heard: a generator of a few seats at a few levels would prove little.
+#[derive(Default)]
+struct Heard {
+    count: usize,
+    slots: BTreeSet<u8>,
+    levels: BTreeSet<u8>,
+}
+
+impl Heard {
+    fn note(&mut self, message: &Message) {
+        self.count += 1;
+        if let Message::Beat(beat) = message {
+            self.slots.insert(beat.slot);
+        } else if let Message::Join(join) = message {
+            self.levels.insert(join.target);
+        }
+    }
+
+    fn assert_wide(&self) {
+        assert!(self.count > 50_000, "{} were not refused", self.count);
+        let seats = u8::try_from(SEATS_MAX).unwrap();
+        assert!((0..seats).all(|slot| self.slots.contains(&slot)));
+        assert!(
+            self.levels.iter().copied().eq(1..=LEVELS_MAX),
+            "{:?}",
+            self.levels
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! Messages of the overlay: lawful and unlawful numbers, lists a little longer than allowed.
 
-use opus_core::OverlayId;
+use opus_core::{OverlayId, testing::Draw};
 use opus_overlay::{
     Message, Sums,
     wire::{
@@ -9,7 +9,7 @@ use opus_overlay::{
     },
 };
 
-use crate::draw::Draw;
+use crate::position;
 
 /// A message of a peer; not all are lawful.
 pub(super) fn message(draw: &mut Draw<'_>) -> Message {
@@ -73,7 +73,7 @@ fn gossip(draw: &mut Draw<'_>) -> Gossip {
         contact: draw.contact(),
         rtt_us: draw.maybe(delay),
         direct_us: draw.maybe(delay),
-        position: draw.maybe(Draw::position),
+        position: draw.maybe(position),
     };
     Gossip {
         purpose,
@@ -93,14 +93,14 @@ fn offer(draw: &mut Draw<'_>) -> Offer {
         slack_us: slack(draw),
         seen_us: delay(draw),
         hint: draw.contact().hint,
-        position: draw.maybe(Draw::position),
+        position: draw.maybe(position),
     }
 }
 
 fn standing(draw: &mut Draw<'_>) -> Standing {
     Standing {
         hint: draw.contact().hint,
-        position: draw.maybe(Draw::position),
+        position: draw.maybe(position),
         direct_us: draw.maybe(delay),
         delay_us: delay(draw),
         rooted: draw.flag(),
@@ -169,7 +169,7 @@ fn up(draw: &mut Draw<'_>) -> Up {
         slots: draw.any(),
         rtt_us: delay(draw),
         direct_us: draw.maybe(delay),
-        position: draw.maybe(Draw::position),
+        position: draw.maybe(position),
         version: draw.small(),
     }
 }

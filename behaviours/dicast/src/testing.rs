@@ -1,9 +1,12 @@
-//! Messages of dicast out of few values, those of the machine among them, so that many fit.
+//! What hostile peers say, for this crate's tests and the fuzzer: messages out of few values, those
+//! of the machine among them, so that many fit.
 
 use std::time::Duration;
 
-use opus_core::{NodeId, pack::Few};
-use opus_dicast::{
+use opus_core::{NodeId, pack::Few, testing::Draw};
+use opus_model::Position;
+
+use crate::{
     Definition, Dicast, Echo, Message,
     aggregate::{Change, KeyId, Report},
     cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, View},
@@ -14,10 +17,15 @@ use opus_dicast::{
     },
 };
 
-use crate::draw::Draw;
+/// Seats of a cluster, as their numbers count them.
+const SLOTS: u8 = 64;
+const _: () = assert!(SLOTS as usize == SEATS_MAX);
+
+/// Outputs that one message may cause: 64 seats of several posts, a few messages each.
+pub const OUTPUTS_MAX: usize = 2_000;
 
 /// The clusters that the machine knows.
-pub(super) fn known(machine: &Dicast) -> Vec<ClusterRef> {
+pub fn known(machine: &Dicast) -> Vec<ClusterRef> {
     let mut known: Vec<_> = machine.posts().map(|view| view.cluster).collect();
     known.extend(machine.leaf().map(|(view, _)| view.cluster));
     known.extend(machine.path().iter().map(|ancestor| ancestor.cluster));
@@ -25,9 +33,19 @@ pub(super) fn known(machine: &Dicast) -> Vec<ClusterRef> {
     known
 }
 
-/// A message of a peer; not all are lawful.
-pub(super) fn message(draw: &mut Draw<'_>, known: &[ClusterRef]) -> Message {
+/// A message of a peer to a machine that knows these clusters; not all are lawful.
+pub fn message(draw: &mut Draw<'_>, known: &[ClusterRef]) -> Message {
     Words { draw, known }.message()
+}
+
+/// How wide a number is drawn.
+enum Reach {
+    /// As a rule: of the few that are in use.
+    Few,
+    /// Of all that are lawful.
+    Lawful,
+    /// Of all that fit into its bytes.
+    Any,
 }
 
 struct Words<'a, 'b> {
@@ -63,24 +81,36 @@ impl Words<'_, '_> {
         self.cluster().tag()
     }
 
+    fn reach(&mut self) -> Reach {
+        match self.draw.any::<u8>() & 0x0f {
+            0 => Reach::Any,
+            1..5 => Reach::Lawful,
+            _ => Reach::Few,
+        }
+    }
+
     fn slot(&mut self) -> u8 {
-        if self.draw.share(1) {
-            self.draw.any()
-        } else {
-            self.draw.any::<u8>() % 6
+        let reach = self.reach();
+        let slot: u8 = self.draw.any();
+        match reach {
+            Reach::Few => slot % 6,
+            Reach::Lawful => slot % SLOTS,
+            Reach::Any => slot,
         }
     }
 
     fn level(&mut self) -> u8 {
-        if self.draw.share(1) {
-            self.draw.any()
-        } else {
-            1 + self.draw.any::<u8>() % LEVELS_MAX.min(3)
+        let reach = self.reach();
+        let level: u8 = self.draw.any();
+        match reach {
+            Reach::Few => 1 + level % LEVELS_MAX.min(3),
+            Reach::Lawful => 1 + level % LEVELS_MAX,
+            Reach::Any => level,
         }
     }
 
     fn place(&mut self) -> Place {
-        Place(self.draw.maybe(Draw::position))
+        Place(self.draw.maybe(position))
     }
 
     /// A seat in a cluster of this level.
@@ -102,7 +132,7 @@ impl Words<'_, '_> {
         let count = usize::from(self.draw.any::<u8>()) % (most + 1);
         let mut roster = Roster::default();
         for _ in 0..count {
-            let slot = self.slot() % 64;
+            let slot = self.slot() % SLOTS;
             let seat = self.seat(level);
             roster.put(slot, seat);
         }
@@ -370,4 +400,9 @@ impl Words<'_, '_> {
             }),
         }
     }
+}
+
+/// As a peer may say it: far out of range, too.
+fn position(draw: &mut Draw<'_>) -> Position {
+    Position(draw.any(), draw.any(), draw.any())
 }
