@@ -9,7 +9,8 @@
 //! - [`walk`] goes through *all* schedules up to a depth, from a scene that is about to change
 //!   hands, split, merge or heal. Signs of life, values and rosters arrive at once there; what
 //!   changes who sits where or holds what arrives in every order, is lost, comes twice.
-//! - [`chance`] draws long schedules in which every message of every kind may come at any time.
+//! - [`chance`] draws long schedules in which every message of every kind may come at any time; in
+//!   some of them nodes wander, and all look for nearer clusters all the time.
 //!
 //! After each step [`judge`] looks at what must hold: *no two nodes ever hold, or are granted, one
 //! cluster and epoch*, also one after the other; no panic; nothing beyond its bounds; no word to
@@ -64,8 +65,9 @@ const EAGER: &[&str] = &[
 /// New states of one walk.
 const STATES: usize = 3_000;
 
-/// Schedules by chance, and steps of each.
+/// Schedules by chance, those of nodes that wander, and steps of each.
 const SCHEDULES: u64 = 36;
+const WANDERINGS: u64 = 60;
 const STEPS: usize = 400;
 
 /// Tries to make a schedule shorter.
@@ -78,10 +80,18 @@ const FAIR: Weather = Weather {
     crash: 4,
     restart: 3,
     leave: 1,
+    travel: 0,
     cut: 3,
     heal: 6,
     order: 80,
     alive_min: 2,
+};
+
+/// Nodes wander, and time passes in which others look for them.
+const RESTLESS: Weather = Weather {
+    fire: 250,
+    travel: 30,
+    ..FAIR
 };
 
 fn number(variable: &str) -> Option<u64> {
@@ -95,7 +105,12 @@ fn far() -> u64 {
 
 /// Nodes that start one after the other.
 fn started(nodes: u8, size_min: usize, seed: u64) -> Calm {
-    let mut calm = Calm::new(Scene::new(nodes, size_min, seed));
+    start_all(Scene::new(nodes, size_min, seed))
+}
+
+fn start_all(scene: Scene) -> Calm {
+    let nodes = scene.count();
+    let mut calm = Calm::new(scene);
     calm.start(0, None).unwrap();
     for node in 1..nodes {
         calm.run(Duration::from_millis(700)).unwrap();
@@ -299,34 +314,79 @@ fn every_schedule_of_two_trees_that_meet() {
 #[test]
 fn long_schedules_by_chance() {
     let first = opus_core::seed::test_seed(0);
-    let schedules = SCHEDULES * far();
-    let (mut worst, mut directory, mut unhealed) = (0, 0, 0);
-    for seed in first..first + schedules {
+    let mut surveyed = Survey::default();
+    for seed in first..first + SCHEDULES * far() {
         let nodes = 3 + u8::try_from(seed % 4).unwrap();
         // With d = 1 a chain of clusters of one seat each has more posts than nodes, which hand
         // them to each other without end: there only what holds at all times is looked at.
         let size_min = if seed / 4 % 3 == 2 { 1 } else { 2 };
         let start = formed(nodes, size_min, seed).end();
-        match chance::run(&start, FAIR, (STEPS, size_min > 1), seed) {
+        surveyed.run(&start, FAIR, seed);
+    }
+    surveyed.end();
+}
+
+/// The same while members and whole clusters look for nearer places, and find them, since nodes
+/// wander. Whole clusters move below a third level, which so few nodes have only with d = 1.
+#[test]
+fn long_schedules_by_chance_of_nodes_that_wander() {
+    let first = opus_core::seed::test_seed(0);
+    let mut surveyed = Survey::default();
+    for seed in first..first + WANDERINGS * far() {
+        let size_min = 2 - usize::try_from(seed % 2).unwrap();
+        let mut calm = start_all(Scene::restless(8, size_min, seed));
+        let formed = calm.run(Duration::from_secs(30));
+        formed.unwrap_or_else(|broken| panic!("OPUS_SEED={seed}: {broken}"));
+        surveyed.run(&calm.end(), RESTLESS, seed);
+    }
+    let (nodes, clusters) = surveyed.moves;
+    surveyed.end();
+    // Schedules in which nothing moves would find nothing.
+    let least = u32::try_from(WANDERINGS).unwrap();
+    assert!(
+        nodes >= least && clusters >= least / 5,
+        "{nodes} and {clusters} moved"
+    );
+}
+
+/// What came of schedules by chance.
+#[derive(Debug, Default)]
+struct Survey {
+    schedules: u64,
+    /// The longest until there was peace, seconds.
+    worst_s: u64,
+    /// Those that took a directory.
+    directory: u64,
+    /// Nodes, and clusters, that took a nearer seat.
+    moves: (u32, u32),
+    broken: u64,
+}
+
+impl Survey {
+    fn run(&mut self, start: &Scene, weather: Weather, seed: u64) {
+        let size_min = start.config.size_min;
+        let told = format!("OPUS_SEED={seed}: {} nodes, d = {size_min}", start.count());
+        self.schedules += 1;
+        match chance::run(start, weather, (STEPS, size_min > 1), seed) {
             Ok(rest) => {
-                worst = worst.max(rest.seconds);
-                directory += u64::from(rest.directory);
+                self.worst_s = self.worst_s.max(rest.seconds);
+                self.directory += u64::from(rest.directory);
+                self.moves.0 += rest.moves.0;
+                self.moves.1 += rest.moves.1;
             }
             Err(found) if number("OPUS_SURVEY").is_some() => {
-                println!(
-                    "seed {seed}, {nodes} nodes, d = {size_min}: {}",
-                    found.broken
-                );
-                unhealed += 1;
+                println!("{told}: {}", found.broken);
+                self.broken += 1;
             }
             Err(found) => {
-                println!("OPUS_SEED={seed}: {nodes} nodes, d = {size_min}");
-                fail(&start, found);
+                println!("{told}");
+                fail(start, found);
             }
         }
     }
-    println!(
-        "{schedules} schedules of {STEPS} steps: in peace after {worst} s, {directory} by directory"
-    );
-    assert_eq!(unhealed, 0, "see above");
+
+    fn end(self) {
+        println!("of {STEPS} steps each: {self:?}");
+        assert_eq!(self.broken, 0, "see above");
+    }
 }

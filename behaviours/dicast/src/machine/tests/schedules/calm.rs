@@ -6,7 +6,6 @@ use opus_core::{Machine, Time};
 
 use super::{
     judge,
-    network::delay,
     scene::{Act, Broken, Scene},
 };
 
@@ -41,9 +40,11 @@ impl Calm {
         let clocks = scene.nodes.iter().flatten().map(|node| node.clock);
         scene.now = clocks.min().unwrap_or(scene.now);
         let now = scene.now;
-        for flight in &mut scene.flights {
-            flight.due = now + delay(flight.id.0, flight.to);
+        let mut flights = std::mem::take(&mut scene.flights);
+        for flight in &mut flights {
+            flight.due = now + scene.delay(flight.id.0, flight.to);
         }
+        scene.flights = flights;
         let ahead = |node: &Option<std::rc::Rc<super::scene::Node>>| {
             node.as_ref()
                 .map_or(Duration::ZERO, |it| it.clock.since(now))
@@ -165,6 +166,8 @@ pub(super) struct Rest {
     pub(super) seconds: u64,
     /// Whether it took a directory, since no agent knew anybody in another tree.
     pub(super) directory: bool,
+    /// Nodes, and clusters, that took a nearer seat in the whole schedule.
+    pub(super) moves: (u32, u32),
 }
 
 /// *Left in peace, all live nodes are in one tree, and know how many they are.*
@@ -177,7 +180,10 @@ pub(super) fn heals_within(scene: &Scene, tree_s_max: u64) -> Result<Rest, Broke
     let mut scene = scene.clone();
     scene.side = 0;
     scene.eager = &[];
-    let mut rest = Rest::default();
+    let mut rest = Rest {
+        moves: scene.moves,
+        ..Rest::default()
+    };
     if scene.alive().next().is_none() {
         return Ok(rest);
     }
@@ -193,6 +199,7 @@ pub(super) fn heals_within(scene: &Scene, tree_s_max: u64) -> Result<Rest, Broke
             tree_s += 1;
         }
         if faults.is_empty() {
+            rest.moves = calm.scene.moves;
             return Ok(rest);
         }
         let lonely = tree_s > tree_s_max && !calm.directory && judge::strangers(&calm.scene);

@@ -5,7 +5,7 @@ use rand::{RngExt, seq::IndexedRandom};
 
 use super::{
     calm::{self, Rest},
-    scene::{Act, Scene},
+    scene::{self, Act, Scene},
     walk::Found,
 };
 
@@ -21,6 +21,7 @@ pub(super) struct Weather {
     pub(super) crash: u32,
     pub(super) restart: u32,
     pub(super) leave: u32,
+    pub(super) travel: u32,
     pub(super) cut: u32,
     pub(super) heal: u32,
     /// Of a hundred timers, so many are the slowest clock's, of arrivals the oldest.
@@ -54,7 +55,10 @@ pub(super) fn run(
         }
     }
     if !peace {
-        return Ok(Rest::default());
+        return Ok(Rest {
+            moves: scene.moves,
+            ..Rest::default()
+        });
     }
     let in_peace = true;
     calm::heals(&scene).map_err(|broken| Found {
@@ -112,6 +116,10 @@ fn draw(scene: &Scene, weather: Weather, rng: &mut Rng) -> Option<Act> {
             .choose(rng)
             .filter(|_| alive.len() > weather.alive_min)?;
         return Some(Act::Leave(*node));
+    }
+    if is(weather.travel) {
+        let (node, group) = (*alive.choose(rng)?, rng.random_range(0..scene::GROUPS));
+        return Some(Act::Travel { node, group });
     }
     if is(weather.cut) {
         let all = (1_u16 << scene.count()) - 1;

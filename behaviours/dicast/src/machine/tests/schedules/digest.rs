@@ -51,7 +51,7 @@ pub(super) fn of(machine: &Dicast, clock: Time) -> u64 {
 pub(super) fn of_scene(scene: &Scene, spare: impl Hash) -> u64 {
     let mut to = DefaultHasher::new();
     spare.hash(&mut to);
-    scene.side.hash(&mut to);
+    (scene.side, &scene.groups).hash(&mut to);
     for node in &scene.nodes {
         node.as_ref().map(|node| node.digest).hash(&mut to);
     }

@@ -10,6 +10,7 @@ use crate::{
     aggregate::{KeyId, Value},
     cluster::{ClusterRef, LEVELS_MAX, Roster, SEATS_MAX, View},
     machine::{ASKED_MAX, CHECKS_MAX, FAR_MAX, FORMERS_MAX},
+    state::{Phase, Post},
 };
 
 /// Contacts that a search may still ask: all ancestors with their deputies, seeds, far contacts.
@@ -88,6 +89,16 @@ fn seats(machine: &Dicast) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// *Agents stay, and clusters that are about to change.* The levels at which a machine may take a
+/// nearer seat.
+pub(super) fn movable(machine: &Dicast) -> Vec<u8> {
+    let acting = |post: &Post| matches!(post.phase, Phase::Acting);
+    let posts = machine.posts.iter().filter(|(_, post)| acting(post));
+    let clusters = posts.map(|(level, _)| level + 1);
+    let node = machine.posts.is_empty().then_some(1);
+    node.into_iter().chain(clusters).collect()
 }
 
 fn view(view: &View, level: u8) -> Result<(), String> {

@@ -11,7 +11,7 @@ use crate::{Message, cluster::ClusterRef};
 impl Scene {
     pub(super) fn rtt_us(&self, from: u8, to: u8) -> Option<u32> {
         let reached = self.node(to).is_some() && !is_apart(self.side, from, to);
-        let us = 2 * delay(from, to).as_micros();
+        let us = 2 * self.delay(from, to).as_micros();
         reached.then(|| u32::try_from(us).expect("it is some milliseconds"))
     }
 
@@ -80,16 +80,17 @@ impl Scene {
         let sent = &mut self.sent[usize::from(from)];
         *sent += 1;
         let id = (from, *sent);
-        let due = self.now + delay(from, to);
+        let due = self.now + self.delay(from, to);
         self.flights.push(Flight { id, to, what, due });
     }
-}
 
-/// One way. Different for most pairs, so that few things happen at once.
-pub(super) fn delay(from: u8, to: u8) -> Duration {
-    let far = u64::from(from / 3 != to / 3);
-    let some = (u64::from(from) * 5 + u64::from(to) * 3) % 7;
-    Duration::from_micros(3_000 + 20_000 * far + 700 * some)
+    /// One way. Different for most pairs, so that few things happen at once.
+    pub(super) fn delay(&self, from: u8, to: u8) -> Duration {
+        let group = |node: u8| self.groups[usize::from(node)];
+        let far = u64::from(group(from) != group(to));
+        let some = (u64::from(from) * 5 + u64::from(to) * 3) % 7;
+        Duration::from_micros(3_000 + 20_000 * far + 700 * some)
+    }
 }
 
 pub(super) fn is_apart(side: u8, a: u8, b: u8) -> bool {

@@ -19,6 +19,9 @@ const OUTPUTS_MAX: usize = 192;
 /// Messages under way that are delivered at once, in a row; more would be a loop.
 const EAGER_MAX: usize = 4_096;
 
+/// Groups in which nodes stand: near those of their own, far from all others.
+pub(super) const GROUPS: u8 = 3;
+
 /// What must hold and does not, in a sentence. The part before the colon names the rule.
 pub(super) type Broken = String;
 
@@ -42,6 +45,8 @@ pub(super) enum Act {
     Restart { node: u8, seed: u8 },
     /// A node is told to leave.
     Leave(u8),
+    /// A node is in another group from this moment on, and learns it.
+    Travel { node: u8, group: u8 },
     /// What goes between these nodes, one bit each, and the others is lost.
     Cut(u8),
     /// Nothing is lost any more.
@@ -84,6 +89,8 @@ pub(super) struct Scene {
     seed: Seed,
     pub(super) nodes: Vec<Option<Rc<Node>>>,
     incarnations: Vec<u64>,
+    /// Where each node stands.
+    pub(super) groups: Vec<u8>,
     pub(super) flights: Vec<Flight>,
     pub(super) links: BTreeSet<(u8, u8)>,
     /// The nodes of one side of a cut, one bit each.
@@ -93,6 +100,8 @@ pub(super) struct Scene {
     pub(super) sent: Vec<u32>,
     /// Who ever held, or was granted, which cluster under which epoch.
     pub(super) holders: Rc<BTreeMap<ClusterRef, u8>>,
+    /// Nodes, and clusters, that took a nearer seat.
+    pub(super) moves: (u32, u32),
     /// Nodes that asked a directory for others, one bit each.
     pub(super) wants: u8,
     /// Kinds of messages that arrive at once.
@@ -115,19 +124,30 @@ impl Scene {
             seed: Seed::new(seed),
             nodes: vec![None; count],
             incarnations: vec![0; count],
+            groups: (0..nodes).map(|node| node / 3).collect(),
             flights: Vec::new(),
             links: BTreeSet::new(),
             side: 0,
             now: Time::ZERO,
             sent: vec![0; count],
             holders: Rc::default(),
+            moves: (0, 0),
             wants: 0,
             eager: &[],
         }
     }
 
+    /// The same, in which all look for nearer clusters all the time.
+    pub(super) fn restless(nodes: u8, size_min: usize, seed: u64) -> Self {
+        let mut scene = Self::new(nodes, size_min, seed);
+        scene.config.scout_soon = Duration::from_secs(1);
+        scene.config.scouts_soon = 80;
+        scene
+    }
+
     /// Room for one more node.
     pub(super) fn grow(&mut self) {
+        self.groups.push(self.count() / 3);
         self.nodes.push(None);
         self.incarnations.push(0);
         self.sent.push(0);
@@ -153,14 +173,19 @@ impl Scene {
             clock,
             digest,
         }));
-        // Two groups on a line: 0, 1, 2 and 3, 4, 5.
-        let x = i32::from(node) * 1_000 + i32::from(node / 3) * 40_000;
-        let position = Position([x, 0, 0], 1_000, 10);
-        let command = Command::Coordinate(position);
-        self.touch(node, Some(Input::Command(command)))?;
+        self.locate(node)?;
         let seeds = seed.map(|seed| Contact::bare(id_of(seed)));
         let seeds = seeds.into_iter().collect();
         let command = Command::Start { id: 1, seeds };
+        self.touch(node, Some(Input::Command(command)))
+    }
+
+    /// Tells a node where it stands: groups lie on a line, at first 0, 1, 2 and 3, 4, 5.
+    fn locate(&mut self, node: u8) -> Result<(), Broken> {
+        let group = self.groups[usize::from(node)];
+        let x = i32::from(node) * 1_000 + i32::from(group) * 40_000;
+        let position = Position([x, 0, 0], 1_000, 10);
+        let command = Command::Coordinate(position);
         self.touch(node, Some(Input::Command(command)))
     }
 
@@ -206,6 +231,14 @@ impl Scene {
                     self.touch(node, Some(leave))?;
                 }
                 alive
+            }
+            Act::Travel { node, group } => {
+                let elsewhere = self.groups[usize::from(node)] != group;
+                if elsewhere {
+                    self.groups[usize::from(node)] = group;
+                    self.locate(node)?;
+                }
+                elsewhere
             }
             Act::Cut(side) => {
                 self.side = side;
@@ -331,6 +364,14 @@ impl Scene {
         };
         let it = Rc::make_mut(touched);
         let clock = it.clock;
+        let wanted = it.machine.scout.wanted.filter(|wanted| match &input {
+            Some(Input::Received { from, message }) => {
+                from == wanted && matches!(message, Message::Welcome(_))
+            }
+            Some(_) | None => false,
+        });
+        let before = levels_under(&it.machine, wanted);
+        let free = judge::movable(&it.machine);
         let handle = || match input {
             Some(input) => it.machine.handle(clock, input),
             None => contract::timeout(&mut it.machine, clock),
@@ -341,6 +382,16 @@ impl Scene {
             .take(OUTPUTS_MAX + 1)
             .collect();
         it.digest = digest::of(&it.machine, it.clock);
+        let after = levels_under(&it.machine, wanted).into_iter();
+        for level in after.filter(|level| !before.contains(level)) {
+            if !free.contains(&level) {
+                return Err(format!(
+                    "moves: node {node} takes a nearer seat at level {level}"
+                ));
+            }
+            self.moves.0 += u32::from(level == 1);
+            self.moves.1 += u32::from(level > 1);
+        }
         if outputs.len() > OUTPUTS_MAX {
             return Err(format!(
                 "bounds: node {node} made {} outputs",
@@ -407,6 +458,16 @@ impl Flight {
             What::DialFailed(_) => "DialFailed",
         }
     }
+}
+
+/// The levels at which a machine sits under this agent.
+fn levels_under(machine: &Dicast, agent: Option<NodeId>) -> Vec<u8> {
+    let mut levels = machine.membership_levels();
+    levels.retain(|&level| {
+        let membership = machine.membership(level);
+        membership.is_some_and(|it| Some(it.view.agent.id) == agent)
+    });
+    levels
 }
 
 pub(super) fn id_of(node: u8) -> NodeId {

@@ -84,9 +84,12 @@ pub(super) fn tell(start: &Scene, found: &Found) -> String {
                 let due = scene.node(node).and_then(|it| it.machine.poll_timeout());
                 due.map_or_else(String::new, |it| format!(" // {:?} {}", it.at, it.reason))
             }
-            Act::Crash(_) | Act::Restart { .. } | Act::Leave(_) | Act::Cut(_) | Act::Heal => {
-                String::new()
-            }
+            Act::Crash(_)
+            | Act::Restart { .. }
+            | Act::Leave(_)
+            | Act::Travel { .. }
+            | Act::Cut(_)
+            | Act::Heal => String::new(),
         };
         lines.push(format!("    Act::{act:?},{what}"));
         if let Err(broken) = scene.apply(act) {
