@@ -10,26 +10,29 @@ fn small(nodes: usize) -> DicastScenario {
     scenario
 }
 
+/// Seeds of one test, from `OPUS_SEED` on: three networks of 100 take as long as one of 300.
+const SEEDS: u64 = 3;
+
 #[test]
 fn answers_hold_and_marks_come_in_time_through_crashes() {
-    let seed = opus_core::testing::test_seed(3);
-    let outcome = run_dicast(&small(300), seed, None).expect("it is lawful");
-    assert!(outcome.answer_samples > 100_000, "{outcome:#?}");
-    assert_eq!(
-        (outcome.bound_violations, outcome.count_violations),
-        (0, 0),
-        "{outcome:#?}"
-    );
-    assert_eq!(outcome.fence_violations, 0, "{outcome:#?}");
-    assert_eq!(outcome.commands_refused, 0, "{outcome:#?}");
-    let within = |value: Option<f64>, most: f64| value.is_some_and(|value| value <= most);
-    assert!(
-        within(outcome.half_width_over_eps_p99, 1.01),
-        "{outcome:#?}"
-    );
-    assert!(within(outcome.staleness_eager_s_p99, 1.0), "{outcome:#?}");
-    assert!(within(outcome.staleness_lazy_s_p99, 2.5), "{outcome:#?}");
-    assert!(outcome.coverage_end > Some(0.999), "{outcome:#?}");
+    let first = opus_core::testing::test_seed(3);
+    for seed in first..first + SEEDS {
+        let outcome = run_dicast(&small(100), seed, None).expect("it is lawful");
+        let told = format!("OPUS_SEED={seed}: {outcome:#?}");
+        assert!(outcome.answer_samples > 35_000, "{told}");
+        assert_eq!(
+            (outcome.bound_violations, outcome.count_violations),
+            (0, 0),
+            "{told}"
+        );
+        assert_eq!(outcome.fence_violations, 0, "{told}");
+        assert_eq!(outcome.commands_refused, 0, "{told}");
+        let within = |value: Option<f64>, most: f64| value.is_some_and(|value| value <= most);
+        assert!(within(outcome.half_width_over_eps_p99, 1.01), "{told}");
+        assert!(within(outcome.staleness_eager_s_p99, 1.0), "{told}");
+        assert!(within(outcome.staleness_lazy_s_p99, 2.5), "{told}");
+        assert!(outcome.coverage_end > Some(0.999), "{told}");
+    }
 }
 
 #[test]
