@@ -33,6 +33,9 @@ pub struct Config {
     /// The same for an agent that took over and has not heard the member since: all beat at once
     /// when they hear of it.
     pub member_silence_new: Duration,
+    /// Silence after which the seat of a cluster is given up: its agent and all deputies may have
+    /// died, and what is left of it has to find out, to claim the post and to speak again.
+    pub cluster_silence: Duration,
     /// How long before that the pings begin, by the agent and by another member.
     pub trial: Duration,
     /// How long a joiner waits for an answer.
@@ -80,6 +83,7 @@ impl Default for Config {
             orphan_silence: Duration::from_secs(12),
             member_silence: Duration::from_millis(6_500),
             member_silence_new: Duration::from_millis(5_250),
+            cluster_silence: Duration::from_secs(8),
             trial: Duration::from_millis(1_500),
             join_wait: Duration::from_secs(2),
             scout_soon: Duration::from_secs(3),
@@ -99,6 +103,16 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How long a member at `level` may be silent before it is expelled: one that was heard, and
+    /// one that was not heard since we took over.
+    pub(crate) const fn silences(&self, level: u8) -> (Duration, Duration) {
+        if level > 1 {
+            (self.cluster_silence, self.cluster_silence)
+        } else {
+            (self.member_silence, self.member_silence_new)
+        }
+    }
+
     /// Seats from which a cluster splits.
     pub const fn size_split(&self) -> usize {
         3 * self.size_min

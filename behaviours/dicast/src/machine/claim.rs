@@ -24,7 +24,7 @@ const OTHERS: f64 = 5.0;
 impl Dicast {
     /// Our pings to the agent of the cluster at `level` were not answered.
     pub(super) fn on_agent_silent(&mut self, now: Time, level: u8) {
-        let apart = self.config.claim_apart;
+        let (apart, silence) = (self.config.claim_apart, self.config.agent_silence);
         let me = self.me.reachable;
         let Some(membership) = self.membership_mut(level) else {
             return;
@@ -38,11 +38,16 @@ impl Dicast {
             return;
         }
         membership.doubt = Doubt::Claiming { tries: 0 };
+        // Deputies that live would have claimed long ago.
+        let late = now.since(membership.heard) >= silence;
         let rank = membership.view.rank(membership.slot);
         let turn = match rank.and_then(|rank| u32::try_from(rank).ok()) {
             Some(rank) => apart * rank,
             // They are many, and most of those before us may be dead too; the parent grants once.
-            None => apart.mul_f64(DEPUTIES as f64 + self.rng.random_range(0.0..OTHERS)),
+            None => {
+                let before = if late { 0 } else { DEPUTIES };
+                apart.mul_f64(before as f64 + self.rng.random_range(0.0..OTHERS))
+            }
         };
         self.timers.set(Timer::Doubt(level), now + turn);
     }
@@ -100,6 +105,32 @@ impl Dicast {
         if let Some(parent) = membership.and_then(|membership| membership.path.0.first_mut()) {
             parent.agent = agent.clone();
             self.claim(now, level, &agent);
+        }
+    }
+
+    /// Whom we asked for the post has no seat for our cluster, and knows nobody who has.
+    pub(super) fn on_claim_unknown(&mut self, now: Time, from: NodeId, tag: u16) {
+        let claims = |level: &u8| {
+            let membership = self.membership(*level);
+            membership.is_some_and(|membership| {
+                let claiming = matches!(membership.doubt, Doubt::Claiming { tries: 1.. });
+                claiming && membership.is_above(from) && membership.view.cluster.tag() == tag
+            })
+        };
+        let Some(level) = self.membership_levels().into_iter().find(claims) else {
+            return;
+        };
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        let posts = membership.path.0.first().map_or(0, |it| it.posts().count());
+        match membership.doubt {
+            Doubt::Claiming { tries } if tries as usize >= posts => {
+                membership.doubt = Doubt::Accusing;
+                self.timers.clear(Timer::Doubt(level));
+                self.seek_second_accuser(now, level);
+            }
+            _ => self.on_doubt_due(now, level),
         }
     }
 

@@ -86,6 +86,8 @@ impl Dicast {
         let mut seated = levels.filter_map(|level| self.membership(level));
         if let Some(answer) = seated.find(seats_it).map(|m| agent_of(&m.view)) {
             self.send(now, to, Message::Places(answer));
+        } else if self.posts.keys().any(|&level| level > 1) {
+            self.send(now, to, Message::Stranger(claim.cluster.tag()));
         }
     }
 

@@ -197,6 +197,7 @@ impl Dicast {
     /// The agent has no seat for us.
     pub(super) fn on_stranger(&mut self, now: Time, from: NodeId, tag: u16) {
         let Some(level) = self.level_of_tag(tag, from) else {
+            self.on_claim_unknown(now, from, tag);
             return;
         };
         // The parent frees the seat of a cluster that merges a moment before that cluster hears.

@@ -256,7 +256,7 @@ impl Dicast {
     /// Members that are silent for too long are looked after.
     fn look_at_members(&mut self, now: Time, level: u8) {
         let trial = self.config.trial;
-        let silences = (self.config.member_silence, self.config.member_silence_new);
+        let silences = self.config.silences(level);
         let me = self.id();
         let Some(post) = self.posts.get_mut(&level) else {
             return;
@@ -352,7 +352,7 @@ impl Dicast {
     /// Expels a member that neither we nor another member reach, once it has been silent for long
     /// enough.
     pub(super) fn judge(&mut self, now: Time, level: u8, slot: u8) {
-        let silences = (self.config.member_silence, self.config.member_silence_new);
+        let silences = self.config.silences(level);
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };

@@ -1,5 +1,6 @@
 //! Machines among each other, in virtual time.
 
+mod beheaded;
 mod hostile;
 mod posts;
 mod schedules;

@@ -12,17 +12,17 @@ use crate::{
 };
 
 const LOAD: KeyId = KeyId(1);
-const MARK: KeyId = KeyId(2);
+pub(super) const MARK: KeyId = KeyId(2);
 
 fn load() -> KeySpec {
     KeySpec::new(Function::Mean, (0.0, 100.0), 0.5)
 }
 
-fn mark() -> KeySpec {
+pub(super) fn mark() -> KeySpec {
     KeySpec::new(Function::Sum, (0.0, 100.0), 0.0).eager()
 }
 
-fn set(world: &mut World, node: NodeId, key: KeyId, value: f64) {
+pub(super) fn set(world: &mut World, node: NodeId, key: KeyId, value: f64) {
     let sample = Sample::Number(value);
     world.net.command(node, Command::Set { id: 9, key, sample });
 }

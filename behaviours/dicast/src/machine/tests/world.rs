@@ -117,6 +117,19 @@ impl World {
         self.crashed.push(id);
     }
 
+    /// Their power fails: nobody is told that a connection closed.
+    pub(super) fn mute(&mut self, nodes: &[NodeId]) {
+        self.crashed.extend(nodes);
+        let mute = self.crashed.clone();
+        self.net.set_fault(move |_, from, to, _: &Message| {
+            if mute.contains(&from) || mute.contains(&to) {
+                LinkFault::Lose
+            } else {
+                LinkFault::Deliver
+            }
+        });
+    }
+
     /// Loses this share of all messages from this moment on.
     pub(super) fn lose(&mut self, rate: f64) {
         let mut rng = self.seed.derive("loss", 0).rng();

@@ -1,0 +1,75 @@
+//! A cluster whose agent and deputies all die at once, and silently: who is left claims the post.
+
+use std::time::Duration;
+
+use super::{
+    values::{MARK, mark, set},
+    world::World,
+};
+use crate::{Command, Config, cluster::View};
+
+/// A tree whose members hear their agents each second, and one of its clusters of level 1, not the
+/// root's own, whose agent and deputies have just died.
+fn behead(config: Config, seed: u64) -> (World, View) {
+    let mut world = World::with(90, config, seed);
+    world.start_all(Duration::from_millis(100));
+    world.run(60);
+    world.assert_one_tree();
+    let (key, spec) = (MARK, mark());
+    let spec = Command::Spec { id: 7, key, spec };
+    world.net.command(World::id(3), spec);
+    for second in 0..10 {
+        for node in world.alive() {
+            set(&mut world, node, MARK, f64::from(second));
+        }
+        world.run(1);
+    }
+    let root = world.root();
+    let posts = world.posts();
+    let apart = |agent, view: &View| agent != root && view.roster.find(root).is_none();
+    let (agent, view) = posts
+        .values()
+        .find(|(agent, view)| view.level == 1 && apart(*agent, view))
+        .unwrap();
+    let deputies = view.deputies.0.iter();
+    let deputies = deputies.map(|slot| view.roster.get(*slot).unwrap().id());
+    let dead: Vec<_> = deputies.chain([*agent]).collect();
+    world.mute(&dead);
+    (world, view.clone())
+}
+
+fn config() -> Config {
+    Config {
+        size_min: 8,
+        ..Config::default()
+    }
+}
+
+#[test]
+fn it_keeps_its_name_for_its_parent_waits() {
+    for seed in 0..4 {
+        let (mut world, view) = behead(config(), 80 + seed);
+        world.run(8);
+        assert!(world.posts().contains_key(&view.cluster.next()), "{seed}");
+        world.assert_one_tree_within(20);
+    }
+}
+
+#[test]
+fn it_is_in_the_tree_again_soon_if_its_parent_gave_it_up() {
+    for seed in 0..4 {
+        let config = Config {
+            cluster_silence: Duration::from_secs(4),
+            ..config()
+        };
+        let (mut world, view) = behead(config, 80 + seed);
+        world.run(5);
+        let seats = |parent: &View| parent.roster.find_child(view.cluster).is_some();
+        assert!(!world.posts().values().any(|(_, parent)| seats(parent)));
+        world.run(4);
+        // The dead keep their seats for longer, under whomever.
+        let mut faults = world.faults();
+        faults.retain(|fault| !fault.contains("is empty"));
+        assert_eq!(faults, Vec::<String>::new(), "{seed}");
+    }
+}
