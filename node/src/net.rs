@@ -6,9 +6,10 @@ pub mod book;
 mod keep;
 pub mod limits;
 pub mod peers;
+pub mod record;
 pub mod transport;
 
 pub use self::{
-    behaviour::{Behaviour, BehaviourEvent, Machines, NetOptions},
+    behaviour::{Behaviour, BehaviourEvent, KAD_RECORD_TTL, KAD_RECORDS_MAX, Machines, NetOptions},
     transport::{Connections, Guard},
 };

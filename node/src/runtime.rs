@@ -4,6 +4,7 @@
 //! the data plane and the service. It runs over any transport: real sockets in the daemon, the
 //! emulated network in the lab.
 
+mod directory;
 mod glue;
 mod handle;
 mod network;
@@ -25,6 +26,7 @@ use opus_swarm::{Boxed, Clock, Stats};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use self::{
+    directory::DirectoryCounts,
     glue::{AttachReply, Attached, DeployReply, MemberChange},
     handle::{Handle, Stopped},
     network::PeerRow,

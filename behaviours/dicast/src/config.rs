@@ -63,6 +63,11 @@ pub struct Config {
     pub proven: Duration,
     /// Time between two tries of a root to find another one.
     pub hello: Duration,
+    /// Time between two looks of a root into the directory, and between two records there, give or
+    /// take a quarter. The first come soon, each after twice the pause before it, from `hello` on.
+    pub publish: Duration,
+    /// The directory is asked again for one name after this at the earliest.
+    pub want_apart: Duration,
     /// Contacts from the command line and the directory. Overflow: the oldest goes.
     pub seeds_max: usize,
 }
@@ -97,6 +102,8 @@ impl Default for Config {
             two_posts: Duration::from_secs(10),
             proven: Duration::from_secs(30),
             hello: Duration::from_secs(10),
+            publish: Duration::from_secs(300),
+            want_apart: Duration::from_secs(10),
             seeds_max: 16,
         }
     }

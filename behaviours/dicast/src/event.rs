@@ -8,6 +8,14 @@ use crate::{
     cluster::ClusterRef,
 };
 
+/// What the directory has contacts under. It is no part of dicast: its node maps names to records
+/// that others keep. What it finds are hints, for anybody may write them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Name {
+    /// The cluster at the top of the tree.
+    Root,
+}
+
 /// From our own node. Every command is answered, a refused one by [`Event::Refused`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -22,7 +30,10 @@ pub enum Command {
     Found {
         /// Echoed in a refusal.
         id: u64,
-        /// Who.
+        /// Under which name the directory has them; none if they were met otherwise.
+        name: Option<Name>,
+        /// Who. Hints: nobody is believed to be there before it answers. Beyond eight the rest is
+        /// ignored, and so is a contact whose address hint is too long.
         contacts: Vec<Contact>,
     },
     /// What became of one target of [`Event::Measure`].
@@ -92,8 +103,18 @@ pub enum Event {
     },
     /// How to reach one who is about to be dialled.
     Address(Contact),
-    /// Nobody known leads to the tree: other contacts are wanted.
+    /// Nobody known leads to the tree: other contacts are wanted, of those whom our node knows.
     WantSeeds,
+    /// What does the directory have under this name? Answered by [`Command::Found`], or not at all.
+    Want(Name),
+    /// The directory shall have these under this name. Whoever publishes repeats it, so that a
+    /// record need not live much longer than [`Config::publish`](crate::Config::publish).
+    Publish {
+        /// Under which name.
+        name: Name,
+        /// Who may be asked for a seat there: one to four.
+        contacts: Vec<Contact>,
+    },
     /// A node has come into our cluster.
     MemberUp(Contact),
     /// A node has gone from our cluster.

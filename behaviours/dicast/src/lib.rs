@@ -21,7 +21,7 @@
 //! - *One post a node.* An agent that is elected upward gives the lower post to a deputy.
 //! - *Healing.* An orphan asks the clusters above it, then whoever it knows; one that finds nobody
 //!   is a tree of its own. Agents greet contacts in other subtrees; of two roots the smaller
-//!   yields.
+//!   yields. Who finds nobody, and who is a root, asks a directory; a root tells it where it is.
 //!
 //! # Aggregation
 //!
@@ -73,7 +73,7 @@ pub mod wire;
 
 pub use crate::{
     config::Config,
-    event::{Command, Event, Refusal},
+    event::{Command, Event, Name, Refusal},
     keys::Definition,
     machine::{Dicast, Scope},
     track::Echo,

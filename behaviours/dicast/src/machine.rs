@@ -24,6 +24,7 @@ mod address;
 mod admit;
 mod check;
 mod claim;
+mod directory;
 mod grant;
 mod heal;
 mod keys;
@@ -40,6 +41,7 @@ mod split;
 mod view;
 mod widths;
 
+use self::directory::Directory;
 pub use self::view::Scope;
 pub(crate) use self::widths::PLAN_FIRST;
 
@@ -108,6 +110,8 @@ pub struct Dicast {
     leaving_since: Option<Time>,
     /// When a root next looks for others.
     hello_at: Time,
+    /// What is asked of the directory, and told it.
+    directory: Directory,
     /// When an agent that we do not know was last asked what it takes us for.
     stray_at: Time,
     /// A cluster that offered a seat which we did not seek, and when first.
@@ -194,6 +198,7 @@ impl Dicast {
             number: 0,
             leaving_since: None,
             hello_at: Time::ZERO,
+            directory: Directory::default(),
             stray_at: Time::ZERO,
             declined: None,
             hint_at: Time::ZERO,
@@ -269,7 +274,7 @@ impl Dicast {
     fn on_command(&mut self, now: Time, command: Command) {
         match command {
             Command::Start { id, seeds } => self.on_start(now, id, seeds),
-            Command::Found { id, contacts } => self.on_found(now, id, contacts),
+            Command::Found { id, name, contacts } => self.on_found(now, id, name, contacts),
             Command::Measured { id, peer, rtt_us } => self.on_measured(now, id, peer, rtt_us),
             Command::Coordinate(position) => self.me.place = Place(Some(position)),
             Command::Hint(hint) => self.on_hint(now, hint),
@@ -299,27 +304,6 @@ impl Dicast {
             self.found_tree(now);
         } else {
             self.seek(now, 1);
-        }
-    }
-
-    fn on_found(&mut self, now: Time, id: u64, contacts: Vec<Contact>) {
-        if !self.running {
-            self.refuse(id, Refusal::NotStarted);
-            return;
-        }
-        let mut news = false;
-        for contact in contacts {
-            news |= self.remember(contact);
-        }
-        // A search that waits for an answer or a measurement has somebody better.
-        let waits = |(target, seek): (&u8, &Seek)| {
-            let pauses = seek.asked.is_none() && self.timers.get(Timer::Seek(*target)).is_some();
-            pauses.then_some(*target)
-        };
-        let pausing: Vec<u8> = self.seeks.iter().filter_map(waits).collect();
-        for target in pausing.into_iter().filter(|_| news) {
-            self.refill(target);
-            self.timers.set_earliest(Timer::Seek(target), now);
         }
     }
 
@@ -466,6 +450,7 @@ impl Dicast {
             self.round(now, level);
         }
         self.greet(now);
+        self.keep_record(now);
         self.look_at_leaving(now);
     }
 }

@@ -151,9 +151,12 @@ pub struct Machines {
     pub data: std::sync::Arc<Data>,
 }
 
-/// Kademlia's records: it only finds peers here, so the store is as small as it goes.
-const KAD_RECORDS_MAX: usize = 256;
+/// Kademlia's records are those of dicast's directory alone: one of the root, others of labels.
+pub const KAD_RECORDS_MAX: usize = 256;
+/// Four contacts with their address hints.
 const KAD_RECORD_BYTES_MAX: usize = 1_024;
+/// After this a record that was not written again is gone: three times as long as between two.
+pub const KAD_RECORD_TTL: Duration = Duration::from_secs(900);
 /// mDNS asks again after this time: a node that comes later is found within it.
 const MDNS_QUERY_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -256,6 +259,11 @@ fn kademlia(
     config
         .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_record_filtering(kad::StoreInserts::FilterBoth)
+        .set_record_ttl(Some(KAD_RECORD_TTL))
+        // dicast writes again what shall last, and knows when it is out of date.
+        .set_replication_interval(None)
+        .set_publication_interval(None)
+        .set_caching(kad::Caching::Disabled)
         .disjoint_query_paths(true)
         // The mesh asks when it is short of neighbours; a bootstrap of everybody every five
         // minutes would connect small networks to a full mesh for a minute each time.

@@ -255,13 +255,22 @@ impl Core {
     }
 
     fn on_kademlia(&mut self, event: kad::Event) {
-        let kad::Event::OutboundQueryProgressed { result, .. } = event else {
-            return;
-        };
-        let kad::QueryResult::GetClosestPeers(Ok(found)) = result else {
-            return;
-        };
-        for peer in found.peers {
+        if let kad::Event::InboundRequest { request } = event {
+            self.on_record_offered(request);
+        } else if let kad::Event::OutboundQueryProgressed {
+            id, result, step, ..
+        } = event
+        {
+            if let kad::QueryResult::GetClosestPeers(Ok(found)) = result {
+                self.on_peers_found(found.peers);
+            } else {
+                self.on_lookup(id, result, step.last);
+            }
+        }
+    }
+
+    fn on_peers_found(&mut self, found: Vec<kad::PeerInfo>) {
+        for peer in found {
             for address in peer.addrs.iter().take(IDENTIFY_ADDRESSES_MAX) {
                 self.learn(peer.peer_id, address);
             }

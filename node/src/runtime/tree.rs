@@ -16,7 +16,7 @@ use opus_site::{measure, summary::Publisher};
 use opus_swarm::Event as Adapted;
 use rand::seq::IteratorRandom;
 
-use super::{Core, told::Level};
+use super::{Core, directory::Directory, told::Level};
 use crate::net::addr::{self, peer_of};
 
 /// How long a node that named nobody waits for neighbours: mDNS answers within a second.
@@ -26,7 +26,7 @@ const WAIT_NAMED: Duration = Duration::from_secs(5);
 /// Most contacts told at once; dicast keeps sixteen.
 const CONTACTS_MAX: usize = 8;
 /// The number of every command but measurements: none is refused in a way that asks for an answer.
-const COMMAND: u64 = 0;
+pub(super) const COMMAND: u64 = 0;
 
 /// See the module.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub(super) struct Tree {
     /// What dicast was told of our reachability last.
     reachable: bool,
     publisher: Publisher,
+    pub(super) directory: Directory,
 }
 
 impl Tree {
@@ -45,6 +46,7 @@ impl Tree {
             started: false,
             reachable: true,
             publisher: Publisher::default(),
+            directory: Directory::default(),
         }
     }
 }
@@ -70,7 +72,7 @@ impl Core {
         }
     }
 
-    fn dicast_command(&mut self, command: Command) {
+    pub(super) fn dicast_command(&mut self, command: Command) {
         self.behaviour().dicast.command(command);
     }
 
@@ -99,6 +101,7 @@ impl Core {
             let contacts = vec![contact];
             self.dicast_command(Command::Found {
                 id: COMMAND,
+                name: None,
                 contacts,
             });
         }
@@ -138,10 +141,13 @@ impl Core {
                 if !contacts.is_empty() {
                     self.dicast_command(Command::Found {
                         id: COMMAND,
+                        name: None,
                         contacts,
                     });
                 }
             }
+            Event::Want(name) => self.look_up(name),
+            Event::Publish { name, contacts } => self.publish(name, &contacts),
             Event::MemberUp(contact) => {
                 let peer = opus_swarm::peer_id(&contact.id);
                 let addresses = addr::addresses_of(&contact.hint);

@@ -303,7 +303,11 @@ impl Simulated {
         while let Some((node, event)) = self.driver.poll_event() {
             if matches!(event, dicast::Event::WantSeeds) {
                 let contacts = self.contacts(node, 1);
-                let found = dicast::Command::Found { id: 0, contacts };
+                let found = dicast::Command::Found {
+                    id: 0,
+                    name: None,
+                    contacts,
+                };
                 self.driver.command(node, found);
             }
         }

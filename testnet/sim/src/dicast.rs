@@ -7,6 +7,7 @@
 //! Source: design page dicast, section 9.
 
 mod adversity;
+mod directory;
 mod expect;
 mod history;
 mod lies;
@@ -30,6 +31,7 @@ use rand::RngExt;
 
 use self::{
     adversity::{Act, Adversity},
+    directory::Directory,
     watch::Watch,
     workload::Workload,
 };
@@ -100,6 +102,7 @@ pub fn run_dicast(
         rng: seed.derive("scenario", 0).rng(),
         regions,
         adversity,
+        directory: Directory::new(seed),
         boots: vec![0; scenario.nodes],
         starts: Vec::new(),
         agenda: BTreeMap::new(),
@@ -117,6 +120,7 @@ struct Run<'a> {
     workload: Workload,
     watch: Watch,
     adversity: Adversity,
+    directory: Directory,
     /// How often each node has started.
     boots: Vec<u64>,
     /// When which node starts first, in this order.
@@ -173,7 +177,12 @@ impl Run<'_> {
             let late = Refusal::UnknownMeasurement;
             match event {
                 Event::Refused { reason, .. } if reason != late => self.watch.refused += 1,
-                Event::WantSeeds if self.scenario.directory => self.direct(node),
+                Event::WantSeeds if self.scenario.neighbours => self.introduce_others(node),
+                Event::Want(name) => self.look_up(node, name),
+                Event::Publish { name, contacts } => {
+                    let now = self.driver.now();
+                    self.directory.publish(now, name, contacts);
+                }
                 Event::Left => self.on_left(node),
                 Event::Refused { .. }
                 | Event::Joined(_)
@@ -213,17 +222,19 @@ impl Run<'_> {
                     self.driver.crash(node, true);
                 }
                 Act::Return(node) => self.return_of(node),
+                Act::Answer(node, name) => self.answer(node, name),
             }
         }
     }
 
-    /// Starts a node, with up to three that have started as its seeds.
+    /// Starts a node, with up to three that have started as its seeds, or none if it knows nobody.
     fn start(&mut self, rank: usize) {
         let (_, node) = self.starts[rank];
         let host = self.host(node);
         self.driver.start(node, host);
         let mut seeds = Vec::new();
-        while seeds.len() < rank.min(3) {
+        let known = if self.scenario.strangers { 0 } else { rank };
+        while seeds.len() < known.min(3) {
             let (_, seed) = self.starts[self.rng.random_range(0..rank)];
             // The first node can be dialled, so this ends.
             if !self.driver.is_hidden(seed) {

@@ -187,6 +187,8 @@ impl Host for Status {
             | Event::Measure { .. }
             | Event::Address(_)
             | Event::WantSeeds
+            | Event::Want(_)
+            | Event::Publish { .. }
             | Event::MemberUp(_)
             | Event::MemberDown(_)
             | Event::RootChanged(_) => None,

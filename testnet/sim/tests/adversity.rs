@@ -122,6 +122,18 @@ fn sixteen_keys_cost_more_than_one_and_a_network_of_two_sizes_is_compared() {
 }
 
 #[test]
+fn nodes_that_know_nobody_become_one_tree_through_the_directory() {
+    let mut scenario = scenario("dicast-partition");
+    scenario.cuts.clear();
+    (scenario.strangers, scenario.neighbours) = (true, false);
+    scenario.duration_s = 150;
+    let outcome = run(&scenario);
+    let last = outcome.history.last().expect("a row a second");
+    assert_eq!((last.roots, last.alive, last.covered), (1, 120, 120));
+    assert_eq!((outcome.bound_violations, outcome.count_violations), (0, 0));
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_its_field() {
     let base = scenario("dicast-hostile");
     let refused = |change: fn(&mut DicastScenario)| {

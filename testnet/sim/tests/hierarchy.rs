@@ -88,7 +88,11 @@ impl World {
             let running: Vec<usize> = self.driver.hosts().map(|(node, _)| node).collect();
             let named = running.sample(&mut self.rng, 2);
             let contacts = named.map(|&node| Contact::bare(id_of(node))).collect();
-            let found = dicast::Command::Found { id: 2, contacts };
+            let found = dicast::Command::Found {
+                id: 2,
+                name: None,
+                contacts,
+            };
             self.driver.command(node, found);
         }
     }

@@ -64,7 +64,7 @@ impl Dicast {
     }
 
     /// The level of our post at the top of a tree, if we hold it.
-    fn crowned(&self) -> Option<u8> {
+    pub(super) fn crowned(&self) -> Option<u8> {
         let (&level, _) = self.posts.last_key_value()?;
         self.is_root(level).then_some(level)
     }
@@ -157,7 +157,7 @@ impl Dicast {
         members.is_some_and(|it| it.missing_max > it.count / 20)
     }
 
-    fn greet_one(&mut self, now: Time, level: u8, to: &Contact) {
+    pub(super) fn greet_one(&mut self, now: Time, level: u8, to: &Contact) {
         let view = &self.posts[&level].view;
         let hello = Self::hello(&view.ancestor(), view.roster.size().max(1));
         self.send_to(now, to, Message::Hello(hello));

@@ -7,7 +7,7 @@ use rand::RngExt;
 
 use super::{Dicast, Timer};
 use crate::{
-    Event, Message, Refusal,
+    Event, Message, Name, Refusal,
     cluster::{ClusterRef, Path, Place, Roster, View},
     decide,
     state::{Doubt, Measurement, Membership, Purpose, Seek},
@@ -72,7 +72,9 @@ impl Dicast {
             self.ask_for_seat(now, target, &contact, at);
             return;
         }
-        if now.since(seek.silent_since) >= self.config.seek_max {
+        let silent = now.since(seek.silent_since);
+        // Who has just asked the directory waits for what it knows.
+        if !self.want(now, Name::Root) && silent >= self.config.seek_max {
             self.seeks.remove(&target);
             if target == 1 {
                 self.found_tree(now);
@@ -82,6 +84,24 @@ impl Dicast {
         self.tell(Event::WantSeeds);
         self.refill(target);
         self.pause_seek(now, target, self.config.heartbeat);
+    }
+
+    /// Whether the search waits for nobody but the time.
+    pub(super) fn is_paused(&self, target: u8) -> bool {
+        self.timers.get(Timer::Seek(target)).is_some()
+    }
+
+    /// Goes on with a search that pauses.
+    pub(super) fn resume_seek(&mut self, now: Time, target: u8) {
+        self.timers.set_earliest(Timer::Seek(target), now);
+    }
+
+    /// These are asked before all others.
+    pub(super) fn ask_first(&mut self, target: u8, contacts: &[Contact]) {
+        if let Some(seek) = self.seeks.get_mut(&target) {
+            let first = contacts.iter().rev().map(|contact| (contact.clone(), 0));
+            seek.next.extend(first);
+        }
     }
 
     /// Goes on after `least` and a random time.

@@ -1,6 +1,7 @@
 //! Machines among each other, in virtual time.
 
 mod beheaded;
+mod directory;
 mod hostile;
 mod posts;
 mod schedules;

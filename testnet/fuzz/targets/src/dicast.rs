@@ -2,7 +2,7 @@
 
 use opus_core::{Contact, Input, NodeId, Seed, testing::Draw};
 use opus_dicast::{
-    Command, Config, Dicast,
+    Command, Config, Dicast, Name,
     aggregate::{KeyId, Sample},
     cluster::{LEVELS_MAX, SEATS_MAX},
     testing,
@@ -75,6 +75,7 @@ fn command(draw: &mut Draw<'_>) -> Command {
         },
         1..3 => Command::Found {
             id,
+            name: draw.maybe(|_| Name::Root),
             contacts: draw.contacts(20),
         },
         3..6 => Command::Measured {

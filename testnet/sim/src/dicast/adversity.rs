@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use opus_core::{Contact, Rng, Seed, Time};
 use opus_net::CutId;
-use opus_site::{Status, dicast::Command};
+use opus_site::{
+    Status,
+    dicast::{Command, Name},
+};
 use rand::{RngExt, seq::IndexedRandom};
 
 use super::{Cut, CutKind, DicastScenario, DicastScenarioError, Run, lies::lie};
@@ -20,7 +23,7 @@ const FAREWELL: Duration = Duration::from_secs(4);
 /// Clocks differ by at most this.
 const CLOCKS_APART_US: u64 = 3_600_000_000;
 
-/// Whom a directory names to one who asks.
+/// Of how many others one who wants contacts is told.
 const NAMED: usize = 2;
 
 /// What happens to one node at a moment.
@@ -36,6 +39,8 @@ pub(super) enum Act {
     Crash(usize),
     /// It starts again.
     Return(usize),
+    /// The directory answers it.
+    Answer(usize, Name),
 }
 
 /// All that was drawn, and what is in force.
@@ -273,12 +278,25 @@ impl Run<'_> {
         self.give_values(node);
     }
 
-    /// Tells one who wants contacts of some, as a directory would.
-    pub(super) fn direct(&mut self, node: usize) {
+    /// Tells one who wants contacts of some, as those whom it is connected to would be.
+    pub(super) fn introduce_others(&mut self, node: usize) {
         let named = self.reachable(NAMED, node).into_iter();
         let contacts = named.map(|node| Contact::bare(id_of(node))).collect();
-        self.driver
-            .command(node, Command::Found { id: 4, contacts });
+        self.driver.command(node, found(None, contacts));
+    }
+
+    /// A node asks the directory, and is answered after a while.
+    pub(super) fn look_up(&mut self, node: usize, name: Name) {
+        let at = self.driver.now() + self.directory.wait();
+        self.put(at, Act::Answer(node, name));
+    }
+
+    /// The directory answers, if it knows anything.
+    pub(super) fn answer(&mut self, node: usize, name: Name) {
+        let contacts = self.directory.contacts(self.driver.now(), name);
+        if !contacts.is_empty() {
+            self.driver.command(node, found(Some(name), contacts));
+        }
     }
 
     /// Some nodes that run and can be dialled, but not `node`.
@@ -289,6 +307,11 @@ impl Run<'_> {
         let drawn = fit.sample(&mut self.adversity.rng, count);
         drawn.copied().collect()
     }
+}
+
+const fn found(name: Option<Name>, contacts: Vec<Contact>) -> Command {
+    let id = 4;
+    Command::Found { id, name, contacts }
 }
 
 /// How many of `all` a share within 0 and 1 is.

@@ -50,9 +50,12 @@ pub struct DicastScenario {
     /// Share of nodes whose beats tell nonsense values.
     #[serde(default)]
     pub liars: f64,
-    /// Whether a node that wants contacts is told of two that run, as by a directory.
+    /// Whether a node that wants contacts is told of two that run, as if it were connected to them.
     #[serde(default)]
-    pub directory: bool,
+    pub neighbours: bool,
+    /// Whether nodes start without knowing anybody: the directory alone leads them together.
+    #[serde(default)]
+    pub strangers: bool,
     /// Keys like the load; the first is judged.
     #[serde(default = "one")]
     pub keys: usize,

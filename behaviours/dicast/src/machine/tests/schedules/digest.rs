@@ -1,7 +1,8 @@
 //! What makes two states the same: all that decides who sits where and holds what.
 //!
-//! Left out are values on their way up and down with their numbers and round trips, and the state
-//! of the generator: two states that differ by these alone count as one.
+//! Left out are values on their way up and down with their numbers and round trips, what was asked
+//! of the directory, and the state of the generator: two states that differ by these alone count
+//! as one.
 
 use std::{
     fmt::{Debug, Write},

@@ -428,7 +428,11 @@ impl Scene {
     pub(super) fn found(&mut self, node: u8, others: &[u8]) -> Result<(), Broken> {
         let contacts = others.iter().map(|&other| Contact::bare(id_of(other)));
         let contacts = contacts.collect();
-        let found = Input::Command(Command::Found { id: 2, contacts });
+        let found = Input::Command(Command::Found {
+            id: 2,
+            name: None,
+            contacts,
+        });
         self.touch(node, Some(found))
     }
 }

@@ -1,0 +1,178 @@
+//! dicast's directory in Kademlia: what is asked of it, told it, and kept for others.
+//!
+//! Records are hints that anybody may write, each a few contacts under a name
+//! ([`crate::net::record`]). The last who writes wins. Without Kademlia there is no directory, and
+//! dicast does without.
+
+use libp2p::kad::{
+    self, GetRecordOk, InboundRequest, PeerRecord, QueryId, QueryResult, Quorum, Record,
+    store::RecordStore,
+};
+use opus_core::Contact;
+use opus_dicast::{Command, Name};
+use web_time::Instant;
+
+use super::Core;
+use crate::net::{KAD_RECORD_TTL, KAD_RECORDS_MAX, record};
+
+/// Lookups under way. dicast asks for a name each ten seconds at most. Overflow: the oldest is
+/// ended.
+const LOOKUPS_MAX: usize = 4;
+
+/// Different records of one lookup that are passed on; then it ends.
+const ANSWERS_MAX: usize = 3;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    /// The oldest first.
+    lookups: Vec<Lookup>,
+    counts: DirectoryCounts,
+}
+
+/// What went through the directory since the node was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirectoryCounts {
+    /// Records that this node wrote.
+    pub published: u64,
+    /// Records of others that it was asked to keep, and keeps or kept.
+    pub kept: u64,
+    /// The same, but that were none.
+    pub refused: u64,
+    /// Records that it looked for, and was told.
+    pub found: u64,
+}
+
+#[derive(Debug)]
+struct Lookup {
+    query: QueryId,
+    name: Name,
+    found: Vec<Vec<Contact>>,
+}
+
+impl Core {
+    /// What went through the directory.
+    pub fn directory_counts(&self) -> DirectoryCounts {
+        self.tree.directory.counts
+    }
+
+    /// Looks for records of `name`.
+    pub(super) fn look_up(&mut self, name: Name) {
+        let key = record::key_of(&self.options.network, name);
+        let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else {
+            return;
+        };
+        if self.tree.directory.lookups.len() >= LOOKUPS_MAX {
+            let oldest = self.tree.directory.lookups.remove(0);
+            if let Some(mut query) = kad.query_mut(&oldest.query) {
+                query.finish();
+            }
+        }
+        let query = kad.get_record(kad::RecordKey::new(&key));
+        self.tree.directory.lookups.push(Lookup {
+            query,
+            name,
+            found: Vec::new(),
+        });
+    }
+
+    /// Writes a record of `name`, in place of the last one.
+    pub(super) fn publish(&mut self, name: Name, contacts: &[Contact]) {
+        let key = record::key_of(&self.options.network, name);
+        let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else {
+            return;
+        };
+        let record = Record {
+            // Our own copy would never expire otherwise.
+            expires: Some(Instant::now() + KAD_RECORD_TTL),
+            ..Record::new(kad::RecordKey::new(&key), record::value_of(name, contacts))
+        };
+        make_room(kad.store_mut(), name, &record.key);
+        match kad.put_record(record, Quorum::One) {
+            Ok(_) => self.tree.directory.counts.published += 1,
+            Err(error) => tracing::debug!(?error, "a record is not kept"),
+        }
+    }
+
+    /// Another node wants us to keep a record: if it is one.
+    pub(super) fn on_record_offered(&mut self, request: InboundRequest) {
+        let InboundRequest::PutRecord {
+            record: Some(offered),
+            ..
+        } = request
+        else {
+            return;
+        };
+        let network = &self.options.network;
+        let read = record::read(network, offered.key.as_ref(), &offered.value);
+        let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else {
+            return;
+        };
+        let kept = read.is_some_and(|(name, _)| {
+            make_room(kad.store_mut(), name, &offered.key);
+            kad.store_mut().put(offered).is_ok()
+        });
+        let counts = &mut self.tree.directory.counts;
+        counts.kept += u64::from(kept);
+        counts.refused += u64::from(!kept);
+    }
+
+    /// A lookup goes on, or is over.
+    pub(super) fn on_lookup(&mut self, query: QueryId, result: QueryResult, last: bool) {
+        let lookups = &mut self.tree.directory.lookups;
+        let Some(at) = lookups.iter().position(|it| it.query == query) else {
+            return;
+        };
+        if last {
+            lookups.remove(at);
+        }
+        let QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(PeerRecord { record, .. }))) =
+            result
+        else {
+            return;
+        };
+        let network = &self.options.network;
+        let read = record::read(network, record.key.as_ref(), &record.value);
+        let (Some((name, contacts)), false) = (read, last) else {
+            return;
+        };
+        let lookup = &mut lookups[at];
+        if name != lookup.name || lookup.found.contains(&contacts) {
+            return;
+        }
+        lookup.found.push(contacts.clone());
+        if lookup.found.len() >= ANSWERS_MAX
+            && let Some(kad) = self.swarm.behaviour_mut().kad.as_mut()
+            && let Some(mut query) = kad.query_mut(&query)
+        {
+            query.finish();
+        }
+        self.tree.directory.counts.found += 1;
+        self.tell_found(name, contacts);
+    }
+
+    fn tell_found(&mut self, name: Name, contacts: Vec<Contact>) {
+        self.dicast_command(Command::Found {
+            id: super::tree::COMMAND,
+            name: Some(name),
+            contacts,
+        });
+    }
+}
+
+/// Drops what has expired once the store is full; Kademlia does it only for what is asked for. A
+/// root's record then takes the place of another: there is only one of that name.
+fn make_room(store: &mut kad::store::MemoryStore, name: Name, key: &kad::RecordKey) {
+    let is_full = |store: &kad::store::MemoryStore| store.records().count() >= KAD_RECORDS_MAX;
+    if store.get(key).is_some() || !is_full(store) {
+        return;
+    }
+    let now = Instant::now();
+    store.retain(|_, record| !record.is_expired(now));
+    if name == Name::Root && is_full(store) {
+        let first = store.records().map(|record| record.key.to_vec()).min();
+        if let Some(first) = first {
+            store.remove(&kad::RecordKey::from(first));
+        }
+    }
+}
