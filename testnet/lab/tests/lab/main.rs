@@ -10,5 +10,6 @@ mod bytes;
 mod common;
 mod complete;
 mod connections;
+mod directory;
 mod hierarchy;
 mod tree;
