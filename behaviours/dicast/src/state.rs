@@ -18,6 +18,8 @@ pub(crate) struct Membership {
     pub(crate) path: Path,
     /// The agent's last word.
     pub(crate) heard: Time,
+    /// So long after the one before it.
+    pub(crate) gap: Duration,
     /// Values on their way up and down.
     pub(crate) link: Uplink,
     pub(crate) doubt: Doubt,
@@ -33,6 +35,7 @@ impl Membership {
             slot: welcome.slot,
             path: welcome.path,
             heard: now,
+            gap: Duration::MAX,
             link: Uplink::new(now, me),
             doubt: Doubt::None,
             asked_at: None,
@@ -52,6 +55,7 @@ impl Membership {
 
     /// The agent gave a sign of life.
     pub(crate) fn hear(&mut self, now: Time) {
+        self.gap = now.since(self.heard);
         self.heard = now;
         self.doubt = Doubt::None;
     }
@@ -211,6 +215,8 @@ pub(crate) struct Seek {
     /// Who is being asked.
     pub(crate) asked: Option<NodeId>,
     pub(crate) hops: u8,
+    /// Whether it has gone on for what the directory may know.
+    pub(crate) waited: bool,
 }
 
 /// A look for a nearer cluster than the one in which we sit, as a node or for our post.

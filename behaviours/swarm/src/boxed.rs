@@ -1,8 +1,8 @@
 //! A behaviour whose connections' handlers are on the heap.
 //!
 //! libp2p moves a handler, with all that is composed in it, through several futures before it
-//! runs, and the one that runs keeps room for each of those places. For the node's handlers of 9 kB
-//! that came to 33 kB a connection.
+//! runs, and the one that runs keeps room for each of those places: for a handler of 9 kB without a
+//! box, as the node's is, 33 kB a connection.
 
 use std::{
     ops::{Deref, DerefMut},

@@ -13,7 +13,7 @@ use opus_dicast::{Command, Name};
 use web_time::Instant;
 
 use super::Core;
-use crate::net::{KAD_RECORD_TTL, KAD_RECORDS_MAX, record};
+use crate::net::{KAD_RECORD_TTL, record};
 
 /// Lookups under way. dicast asks for a name each ten seconds at most. Overflow: the oldest is
 /// ended.
@@ -33,13 +33,13 @@ pub(super) struct Directory {
 /// What went through the directory since the node was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DirectoryCounts {
-    /// Records that this node wrote.
+    /// Records that this node began to write.
     pub published: u64,
     /// Records of others that it was asked to keep, and keeps or kept.
     pub kept: u64,
     /// The same, but that were none.
     pub refused: u64,
-    /// Records that it looked for, and was told.
+    /// Records that it looked for, and that others told.
     pub found: u64,
 }
 
@@ -87,7 +87,6 @@ impl Core {
             expires: Some(Instant::now() + KAD_RECORD_TTL),
             ..Record::new(kad::RecordKey::new(&key), record::value_of(name, contacts))
         };
-        make_room(kad.store_mut(), name, &record.key);
         match kad.put_record(record, Quorum::One) {
             Ok(_) => self.tree.directory.counts.published += 1,
             Err(error) => tracing::debug!(?error, "a record is not kept"),
@@ -108,10 +107,7 @@ impl Core {
         let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else {
             return;
         };
-        let kept = read.is_some_and(|(name, _)| {
-            make_room(kad.store_mut(), name, &offered.key);
-            kad.store_mut().put(offered).is_ok()
-        });
+        let kept = read.is_some() && kad.store_mut().put(offered).is_ok();
         let counts = &mut self.tree.directory.counts;
         counts.kept += u64::from(kept);
         counts.refused += u64::from(!kept);
@@ -126,7 +122,7 @@ impl Core {
         if last {
             lookups.remove(at);
         }
-        let QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(PeerRecord { record, .. }))) =
+        let QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(PeerRecord { record, peer }))) =
             result
         else {
             return;
@@ -147,7 +143,7 @@ impl Core {
         {
             query.finish();
         }
-        self.tree.directory.counts.found += 1;
+        self.tree.directory.counts.found += u64::from(peer.is_some());
         self.tell_found(name, contacts);
     }
 
@@ -157,22 +153,5 @@ impl Core {
             name: Some(name),
             contacts,
         });
-    }
-}
-
-/// Drops what has expired once the store is full; Kademlia does it only for what is asked for. A
-/// root's record then takes the place of another: there is only one of that name.
-fn make_room(store: &mut kad::store::MemoryStore, name: Name, key: &kad::RecordKey) {
-    let is_full = |store: &kad::store::MemoryStore| store.records().count() >= KAD_RECORDS_MAX;
-    if store.get(key).is_some() || !is_full(store) {
-        return;
-    }
-    let now = Instant::now();
-    store.retain(|_, record| !record.is_expired(now));
-    if name == Name::Root && is_full(store) {
-        let first = store.records().map(|record| record.key.to_vec()).min();
-        if let Some(first) = first {
-            store.remove(&kad::RecordKey::from(first));
-        }
     }
 }

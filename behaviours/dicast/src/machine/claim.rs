@@ -25,6 +25,7 @@ impl Dicast {
     /// Our pings to the agent of the cluster at `level` were not answered.
     pub(super) fn on_agent_silent(&mut self, now: Time, level: u8) {
         let (apart, silence) = (self.config.claim_apart, self.config.agent_silence);
+        let often = self.config.heartbeat * self.config.missed_max + self.config.grace;
         let me = self.me.reachable;
         let Some(membership) = self.membership_mut(level) else {
             return;
@@ -38,16 +39,16 @@ impl Dicast {
             return;
         }
         membership.doubt = Doubt::Claiming { tries: 0 };
-        // Deputies that live would have claimed long ago.
-        let late = now.since(membership.heard) >= silence;
+        // Who heard the agent as often as deputies do knows that it has been dead for seconds:
+        // deputies that live would have claimed long ago.
+        let late = membership.gap <= often && now.since(membership.heard) >= silence;
         let rank = membership.view.rank(membership.slot);
-        let turn = match rank.and_then(|rank| u32::try_from(rank).ok()) {
-            Some(rank) => apart * rank,
+        let turn = if let Some(rank) = rank.and_then(|rank| u32::try_from(rank).ok()) {
+            apart * rank
+        } else {
             // They are many, and most of those before us may be dead too; the parent grants once.
-            None => {
-                let before = if late { 0 } else { DEPUTIES };
-                apart.mul_f64(before as f64 + self.rng.random_range(0.0..OTHERS))
-            }
+            let before = if late { 0 } else { DEPUTIES };
+            apart.mul_f64(before as f64 + self.rng.random_range(0.0..OTHERS))
         };
         self.timers.set(Timer::Doubt(level), now + turn);
     }
@@ -110,28 +111,30 @@ impl Dicast {
 
     /// Whom we asked for the post has no seat for our cluster, and knows nobody who has.
     pub(super) fn on_claim_unknown(&mut self, now: Time, from: NodeId, tag: u16) {
-        let claims = |level: &u8| {
-            let membership = self.membership(*level);
-            membership.is_some_and(|membership| {
-                let claiming = matches!(membership.doubt, Doubt::Claiming { tries: 1.. });
-                claiming && membership.is_above(from) && membership.view.cluster.tag() == tag
-            })
+        let asked = |level: u8| {
+            let membership = self.membership(level)?;
+            let Doubt::Claiming { tries: tries @ 1.. } = membership.doubt else {
+                return None;
+            };
+            let parent = membership.path.0.first()?;
+            let posts: Vec<_> = parent.posts().collect();
+            let asked = posts.get((tries as usize - 1) % posts.len().max(1))?;
+            let by_it = asked.id == from && membership.view.cluster.tag() == tag;
+            by_it.then_some((level, tries as usize >= posts.len()))
         };
-        let Some(level) = self.membership_levels().into_iter().find(claims) else {
+        let levels = self.membership_levels();
+        let Some((level, all)) = levels.into_iter().find_map(asked) else {
             return;
         };
-        let Some(membership) = self.membership_mut(level) else {
+        if !all {
+            self.on_doubt_due(now, level);
             return;
-        };
-        let posts = membership.path.0.first().map_or(0, |it| it.posts().count());
-        match membership.doubt {
-            Doubt::Claiming { tries } if tries as usize >= posts => {
-                membership.doubt = Doubt::Accusing;
-                self.timers.clear(Timer::Doubt(level));
-                self.seek_second_accuser(now, level);
-            }
-            _ => self.on_doubt_due(now, level),
         }
+        self.timers.clear(Timer::Doubt(level));
+        if let Some(membership) = self.membership_mut(level) {
+            membership.doubt = Doubt::Accusing;
+        }
+        self.seek_second_accuser(now, level);
     }
 
     /// No parent answers. Another member must find the agent silent too.

@@ -2,16 +2,17 @@
 //!
 //! Who seeks a tree and has asked all whom it knows asks the directory, and so does a root, since
 //! another may be there. A root tells it where it is, after it has looked: one that finds a tree
-//! goes into it and is none any more. What the directory says are hints. Whoever writes nonsense
-//! there costs a few dials in five minutes; nobody is believed to be there before it answers.
+//! goes into it and is none any more. What the directory says are hints, and nobody is believed to
+//! be there before it answers. Whoever writes nonsense there costs a few dials a look, and drives
+//! out nothing that is known.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use opus_core::{Contact, Time};
 use rand::RngExt;
 
 use super::Dicast;
-use crate::{Event, Name, Refusal, state::Seek};
+use crate::{Event, Name, Refusal};
 
 /// Contacts taken from one answer: half of what is remembered, so that no answer drives out all
 /// that was known before.
@@ -60,29 +61,29 @@ impl Dicast {
             return;
         }
         contacts.truncate(FOUND_MAX);
-        let me = self.id();
-        contacts.retain(|contact| contact.id != me && contact.check().is_ok());
+        let mut seen = BTreeSet::from([self.id()]);
+        contacts.retain(|contact| contact.check().is_ok() && seen.insert(contact.id));
+        // Anybody may write into the directory: what it says is tried, but drives out nobody.
+        let known = name.is_some();
         let mut news = false;
-        for contact in &contacts {
+        for contact in contacts.iter().filter(|_| !known) {
             news |= self.remember(contact.clone());
         }
-        if contacts.is_empty() || name.is_none() && !news {
+        if contacts.is_empty() || !known && !news {
             return;
         }
         // A search that waits for an answer or a measurement has somebody better.
-        let waits = |(target, seek): (&u8, &Seek)| {
-            let pauses = seek.asked.is_none() && self.is_paused(*target);
-            pauses.then_some(*target)
-        };
-        let pausing: Vec<u8> = self.seeks.iter().filter_map(waits).collect();
+        let targets = self.seeks.keys().copied();
+        let pausing: Vec<u8> = targets.filter(|target| self.is_paused(*target)).collect();
         for target in pausing {
-            self.refill(target);
-            if name.is_some() {
+            if known {
                 self.ask_first(target, &contacts);
+            } else if self.seeks.get(&target).is_some_and(|it| it.next.is_empty()) {
+                self.refill(target);
             }
             self.resume_seek(now, target);
         }
-        if name.is_some() {
+        if known {
             self.greet_found(now, &contacts);
         }
     }
@@ -127,9 +128,13 @@ impl Dicast {
         let pause = match self.directory.look_at {
             Some(at) if now < at => return,
             Some(_) => {
+                if !self.want(now, Name::Root) {
+                    // We asked as one that sought: what came of that led nowhere.
+                    self.directory.look_at = Some(now + self.config.want_apart);
+                    return;
+                }
                 let pause = self.pause();
                 self.directory.looks = self.directory.looks.saturating_add(1);
-                self.want(now, Name::Root);
                 self.directory.publish_at = Some(now + LOOKED);
                 pause.mul_f64(self.rng.random_range(PAUSES.0..PAUSES.1))
             }

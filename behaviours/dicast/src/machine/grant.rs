@@ -86,7 +86,13 @@ impl Dicast {
         let mut seated = levels.filter_map(|level| self.membership(level));
         if let Some(answer) = seated.find(seats_it).map(|m| agent_of(&m.view)) {
             self.send(now, to, Message::Places(answer));
-        } else if self.posts.keys().any(|&level| level > 1) {
+            return;
+        }
+        // Where its cluster is known, if by hearsay, somebody will have the post that can grant.
+        let levels = self.membership_levels().into_iter();
+        let mut seats = levels.filter_map(|level| self.membership(level));
+        let known = seats.any(|it| it.view.roster.find_child(claim.cluster).is_some());
+        if !known && self.posts.keys().any(|&level| level > 1) {
             self.send(now, to, Message::Stranger(claim.cluster.tag()));
         }
     }

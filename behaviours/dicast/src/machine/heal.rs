@@ -221,6 +221,7 @@ impl Dicast {
             next: posts.map(|contact| (contact, hello.height)).collect(),
             asked: None,
             hops: 0,
+            waited: false,
         };
         self.seeks.insert(target, seek);
         self.timers.set(Timer::Seek(target), now);

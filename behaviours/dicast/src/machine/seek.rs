@@ -21,6 +21,9 @@ const DECLINED: Duration = Duration::from_secs(20);
 /// Longest random pause before a search begins anew, microseconds.
 const PAUSE_US_MAX: u64 = 3_000_000;
 
+/// Contacts that wait to be asked. Overflow: those that the directory names are left out.
+const NEXT_MAX: usize = 64;
+
 impl Dicast {
     /// Begins to seek a seat in a cluster of level `target`, if that is not under way.
     pub(super) fn seek(&mut self, now: Time, target: u8) {
@@ -33,6 +36,7 @@ impl Dicast {
             next: Vec::new(),
             asked: None,
             hops: 0,
+            waited: false,
         };
         self.seeks.insert(target, seek);
         self.refill(target);
@@ -73,8 +77,11 @@ impl Dicast {
             return;
         }
         let silent = now.since(seek.silent_since);
-        // Who has just asked the directory waits for what it knows.
-        if !self.want(now, Name::Root) && silent >= self.config.seek_max {
+        let spent = silent >= self.config.seek_max;
+        // Who has just asked the directory waits for what it knows, but once: where others are
+        // silent, a round of asking them takes as long as the pause between two such questions.
+        let waits = self.want(now, Name::Root) && self.wait_once(target);
+        if spent && !waits {
             self.seeks.remove(&target);
             if target == 1 {
                 self.found_tree(now);
@@ -86,9 +93,17 @@ impl Dicast {
         self.pause_seek(now, target, self.config.heartbeat);
     }
 
-    /// Whether the search waits for nobody but the time.
+    /// Whether the search has not waited for the directory before.
+    fn wait_once(&mut self, target: u8) -> bool {
+        let seek = self.seeks.get_mut(&target);
+        seek.is_some_and(|seek| !std::mem::replace(&mut seek.waited, true))
+    }
+
+    /// Whether the search waits for nobody's answer, but for its next round.
     pub(super) fn is_paused(&self, target: u8) -> bool {
-        self.timers.get(Timer::Seek(target)).is_some()
+        let seek = self.seeks.get(&target);
+        seek.is_some_and(|seek| seek.asked.is_none())
+            && self.timers.get(Timer::Seek(target)).is_some()
     }
 
     /// Goes on with a search that pauses.
@@ -98,7 +113,8 @@ impl Dicast {
 
     /// These are asked before all others.
     pub(super) fn ask_first(&mut self, target: u8, contacts: &[Contact]) {
-        if let Some(seek) = self.seeks.get_mut(&target) {
+        let seek = self.seeks.get_mut(&target);
+        if let Some(seek) = seek.filter(|seek| seek.next.len() < NEXT_MAX) {
             let first = contacts.iter().rev().map(|contact| (contact.clone(), 0));
             seek.next.extend(first);
         }

@@ -14,8 +14,7 @@ const LIFETIME: Duration = Duration::from_secs(900);
 /// Between which an answer is under way, microseconds: a few round trips, one after the other.
 const WAIT_US: (u64, u64) = (200_000, 800_000);
 
-/// See the module. One record a name, and each name is that of a root or of a label: there are no
-/// more than the scenario has.
+/// See the module. One record a name, and there is one name.
 #[derive(Debug)]
 pub(super) struct Directory {
     rng: Rng,

@@ -128,6 +128,15 @@ fn nodes_without_any_seed_that_lives_form_one_tree_through_the_directory() {
 }
 
 #[test]
+fn who_knows_only_the_silent_is_a_tree_of_its_own_at_last() {
+    let mut world = World::new(10, 4, 430);
+    // A round of asking them takes longer than the pause between two questions to the directory.
+    world.start(0, &[1, 2, 3, 4, 5, 6, 7, 8]);
+    world.run(60);
+    assert_eq!(world.root(), World::id(0));
+}
+
+#[test]
 fn what_the_directory_names_is_asked_before_what_was_known() {
     let mut world = World::new(3, 4, 420);
     world.start(2, &[]);
