@@ -21,9 +21,6 @@ const RETRY: Duration = Duration::from_secs(2);
 /// two small siblings rarely ask each other at once.
 const MERGE_CHANCE: f64 = 0.4;
 
-/// Rounds of pulses between two looks for a better heir.
-const LOOK_ROUNDS: u32 = 4;
-
 impl Dicast {
     /// Splits, merges, drops a level or hands over, if it is time for one of them.
     pub(super) fn look_at_size(&mut self, now: Time, level: u8) {
@@ -46,40 +43,38 @@ impl Dicast {
             if self.is_settled(now, level) && self.rng.random_bool(MERGE_CHANCE) {
                 self.begin_merge(now, level);
             }
-        } else if post.track.is_orderly(now) {
-            if self.has_higher_post(now, level) {
-                self.begin_yield(now, level);
-            } else if let Some(heir) = self.better_heir(now, level) {
-                self.begin_yield_to(now, level, heir);
-            }
+        } else if post.track.is_orderly(now)
+            && (self.has_higher_post(now, level) || self.has_better_deputy(now, level))
+        {
+            self.begin_yield(now, level);
         }
     }
 
-    /// The member that is so much nearer to all that the post is better with it. Not only deputies:
-    /// they are ranked when a seat changes, and where most stand is known some time after.
-    fn better_heir(&self, now: Time, level: u8) -> Option<u8> {
-        let post = self.posts.get(&level).filter(|_| level == 1)?;
+    /// Whether the first deputy is so much nearer to the members that the post is better with it.
+    fn has_better_deputy(&self, now: Time, level: u8) -> bool {
+        let Some(post) = self.posts.get(&level).filter(|_| level == 1) else {
+            return false;
+        };
+        let view = &post.view;
+        let first = view.deputies.0.first().copied();
+        let (Some(first), Some(ours)) = (first, view.roster.find(self.id())) else {
+            return false;
+        };
+        // Who leads a cluster above gives lower posts away: it would come back at once.
+        let busy = view
+            .roster
+            .get(first)
+            .is_some_and(|it| post.leads_above(it.id()));
         // Coordinates drift: what was given as to a better one does not go on at once.
         let wait = if post.given {
             self.config.scout
         } else {
             self.config.two_posts
         };
-        // All are compared with all: not at each heartbeat.
-        let turn = post.round.is_multiple_of(LOOK_ROUNDS);
-        if !turn || now.since(post.since) < wait || !self.is_settled(now, level) {
-            return None;
-        }
-        let roster = &post.view.roster;
-        let ours = roster.find(self.id())?;
-        // Who leads a cluster above gives lower posts away: it would come back at once.
-        let free = |slot: &u8| {
-            let seat = roster.get(*slot);
-            seat.is_some_and(|seat| !post.leads_above(seat.id()))
-        };
-        let ranked = decide::rank(roster, self.config.proven).into_iter();
-        let best = ranked.filter(|slot| *slot != ours).find(free)?;
-        decide::is_more_central(roster, best, ours).then_some(best)
+        !busy
+            && now.since(post.since) >= wait
+            && decide::is_more_central(&view.roster, first, ours)
+            && self.is_settled(now, level)
     }
 
     /// Whether our cluster of this level is at the top of its tree.

@@ -24,18 +24,12 @@ impl Dicast {
 
     /// Gives the post at `level` to the first deputy, once the parent grants it.
     pub(super) fn begin_yield(&mut self, now: Time, level: u8) {
-        let post = self.posts.get(&level);
-        if let Some(first) = post.and_then(|post| post.view.deputies.0.first().copied()) {
-            self.begin_yield_to(now, level, first);
-        }
-    }
-
-    /// The same to whoever sits at `slot`.
-    pub(super) fn begin_yield_to(&mut self, now: Time, level: u8, slot: u8) {
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };
-        let Some(to) = post.view.roster.get(slot).cloned() else {
+        let view = &post.view;
+        let first = view.deputies.0.first();
+        let Some(to) = first.and_then(|&slot| view.roster.get(slot)).cloned() else {
             return;
         };
         let root = post.up.is_none();
