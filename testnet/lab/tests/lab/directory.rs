@@ -26,8 +26,6 @@ async fn the_root_writes_where_it_is_and_others_keep_it() {
         if root.agent.id == lab.id(node) {
             roots += 1;
             assert!(counts.published >= 1, "seed {seed}: {counts:?}");
-            // Others keep its record, so it finds it with them.
-            assert!(counts.found >= 1, "seed {seed}: {counts:?}");
         }
         kept += counts.kept;
     }
