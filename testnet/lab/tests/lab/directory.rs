@@ -14,7 +14,7 @@ async fn the_root_writes_where_it_is_and_others_keep_it() {
     let mut config = LabConfig::wide_area(nodes, Seed::new(seed)).unwrap();
     config.kademlia = true;
     let lab = Lab::start(config).unwrap();
-    // A root looks soon, then at intervals that double from 10 s on, and writes 5 s after each look.
+    // A root looks soon, then at intervals that double from 10 s on, and writes after each look.
     tokio::time::sleep(Duration::from_secs(120)).await;
     let (mut kept, mut roots) = (0, 0);
     for node in 0..nodes {

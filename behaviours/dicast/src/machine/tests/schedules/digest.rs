@@ -1,8 +1,8 @@
 //! What makes two states the same: all that decides who sits where and holds what.
 //!
 //! Left out are values on their way up and down with their numbers and round trips, what was asked
-//! of the directory, how often an agent was heard, and the state of the generator: two states that differ by these alone count
-//! as one.
+//! of the directory, how often an agent was heard, and the state of the generator: two states that
+//! differ by these alone count as one.
 
 use std::{
     fmt::{Debug, Write},
