@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, time::Duration};
 use opus_core::{Contact, Time};
 use rand::RngExt;
 
-use super::Dicast;
+use super::{Dicast, heal::PAUSES};
 use crate::{Event, Name, Refusal};
 
 /// Contacts taken from one answer: half of what is remembered, so that no answer drives out all
@@ -24,9 +24,6 @@ const GREETED: usize = 4;
 /// After how much of the time between two greetings whoever has become a root looks first: not all
 /// halves of a tree at once.
 const SOON: (f64, f64) = (0.1, 0.5);
-
-/// Between which shares of the pause the real one is drawn.
-const PAUSES: (f64, f64) = (0.75, 1.25);
 
 /// So long after a look a root publishes, if it still is one: what it found answers within that.
 const LOOKED: Duration = Duration::from_secs(5);

@@ -19,7 +19,7 @@ use crate::{
 const OTHERS_SELDOM: u32 = 6;
 
 /// Between which shares of the pause the real one is drawn.
-const PAUSES: (f64, f64) = (0.75, 1.25);
+pub(super) const PAUSES: (f64, f64) = (0.75, 1.25);
 
 /// Contacts that are greeted at once by a root that has lost a part of the tree: most may be dead.
 const GREETED: usize = 3;
