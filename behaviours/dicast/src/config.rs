@@ -120,6 +120,12 @@ impl Config {
         }
     }
 
+    /// Longest pause between two words of one who speaks each heartbeat, but for the words that may
+    /// be lost.
+    pub(crate) fn often(&self) -> Duration {
+        self.heartbeat * self.missed_max + self.grace
+    }
+
     /// Seats from which a cluster splits.
     pub const fn size_split(&self) -> usize {
         3 * self.size_min

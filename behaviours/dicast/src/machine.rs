@@ -120,6 +120,8 @@ pub struct Dicast {
     hint_at: Time,
     /// The cluster at the top that was told last.
     root_told: Option<ClusterRef>,
+    /// How many nodes the whole tree had when that was known last, and until when it matters.
+    whole_known: Option<(u64, Time)>,
 }
 
 /// What others are told of us.
@@ -203,6 +205,7 @@ impl Dicast {
             declined: None,
             hint_at: Time::ZERO,
             root_told: None,
+            whole_known: None,
             config,
         }
     }
@@ -449,6 +452,7 @@ impl Dicast {
         for level in posts {
             self.round(now, level);
         }
+        self.note_whole(now);
         self.greet(now);
         self.keep_record(now);
         self.look_at_leaving(now);

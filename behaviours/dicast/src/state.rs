@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use opus_core::{Contact, NodeId, Time};
 
 use crate::{
-    cluster::{ClusterRef, Path, Place, Seat, View},
+    Config,
+    cluster::{ClusterRef, DEPUTIES, Path, Place, Seat, View},
     track::{Echo, Track, Uplink, Words},
     wire::{Office, Welcome},
 };
@@ -53,6 +54,24 @@ impl Membership {
         parent.is_some_and(|parent| parent.posts().any(|post| post.id == id))
     }
 
+    /// How long the agent may be silent before it is suspected: a deputy hears it each heartbeat;
+    /// others at least with each pulse, and while values change nearly as often as deputies do.
+    pub(crate) fn patience(&self, config: &Config) -> Duration {
+        let rank = self.view.rank(self.slot);
+        if self.view.level > 1 || rank.is_some_and(|rank| rank < DEPUTIES) {
+            config.often()
+        } else if self.is_heard_often(config) {
+            config.often() + config.heartbeat
+        } else {
+            config.agent_silence
+        }
+    }
+
+    /// Whether the agent's last two words came as if for a deputy.
+    pub(crate) fn is_heard_often(&self, config: &Config) -> bool {
+        self.gap <= config.often()
+    }
+
     /// The agent gave a sign of life.
     pub(crate) fn hear(&mut self, now: Time) {
         self.gap = now.since(self.heard);
@@ -92,13 +111,15 @@ pub(crate) struct Post {
     pub(crate) alone_since: Time,
     /// No split, merge or handover before this.
     pub(crate) calm_until: Time,
+    /// A sibling's agent who was too busy to take our members in.
+    pub(crate) busy: Option<NodeId>,
     /// Rounds of pulses so far.
     pub(crate) round: u32,
     pub(crate) view_digest: u32,
     pub(crate) path_digest: u32,
     pub(crate) track: Track,
-    /// Of what whole the cluster was a part when it lost its parent: so many nodes; and until when
-    /// those that it does not count are missing.
+    /// Of what whole the cluster was a part when it lost its parent, or, while it has one, when we
+    /// took the post: so many nodes; and until when those that it does not count are missing.
     pub(crate) lost: Option<(u64, Time)>,
 }
 

@@ -24,9 +24,14 @@ const OTHERS: f64 = 5.0;
 impl Dicast {
     /// Our pings to the agent of the cluster at `level` were not answered.
     pub(super) fn on_agent_silent(&mut self, now: Time, level: u8) {
-        let (apart, silence) = (self.config.claim_apart, self.config.agent_silence);
-        let often = self.config.heartbeat * self.config.missed_max + self.config.grace;
+        let apart = self.config.claim_apart;
         let me = self.me.reachable;
+        // Who heard the agent nearly as often as deputies do and began to doubt so much later knows
+        // that it has been dead for long: deputies that live would have claimed.
+        let late = self.membership(level).is_some_and(|membership| {
+            let often = membership.is_heard_often(&self.config);
+            often && now.since(membership.heard) >= membership.patience(&self.config)
+        });
         let Some(membership) = self.membership_mut(level) else {
             return;
         };
@@ -39,15 +44,12 @@ impl Dicast {
             return;
         }
         membership.doubt = Doubt::Claiming { tries: 0 };
-        // Who heard the agent as often as deputies do knows that it has been dead for seconds:
-        // deputies that live would have claimed long ago.
-        let late = membership.gap <= often && now.since(membership.heard) >= silence;
         let rank = membership.view.rank(membership.slot);
         let turn = if let Some(rank) = rank.and_then(|rank| u32::try_from(rank).ok()) {
             apart * rank
         } else {
             // They are many, and most of those before us may be dead too; the parent grants once.
-            let before = if late { 0 } else { DEPUTIES };
+            let before = if late { 1 } else { DEPUTIES };
             apart.mul_f64(before as f64 + self.rng.random_range(0.0..OTHERS))
         };
         self.timers.set(Timer::Doubt(level), now + turn);
@@ -219,10 +221,6 @@ impl Dicast {
         };
         membership.hear(now);
         let was_root = membership.path.0.is_empty();
-        let whole = self.whole(now);
-        let Some(membership) = self.membership_mut(level) else {
-            return;
-        };
         let old = membership.view.cluster;
         let mut view = membership.view.clone();
         view.cluster = cluster;
@@ -231,9 +229,6 @@ impl Dicast {
         let orphaned = up.is_none() && !was_root;
         let uncertain = self.uncertain_in(&view);
         self.take_over(now, old, view, up, uncertain);
-        if let Some(post) = self.posts.get_mut(&level).filter(|post| post.up.is_none()) {
-            post.lost = whole;
-        }
         if orphaned {
             self.orphan(now, level);
         }

@@ -31,7 +31,7 @@ impl Dicast {
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };
-        post.lost = post.lost.or(whole);
+        post.lost = whole.or(post.lost);
         let up = post.up.take();
         if up.is_some() {
             post.alone_since = now;

@@ -240,13 +240,7 @@ impl Dicast {
             self.lose_seat(now, level);
             return;
         }
-        let ranked = membership.view.rank(membership.slot);
-        let deputy = level > 1 || ranked.is_some_and(|rank| rank < crate::cluster::DEPUTIES);
-        let patience = if deputy {
-            config.heartbeat * config.missed_max + config.grace
-        } else {
-            config.agent_silence
-        };
+        let patience = membership.patience(config);
         if membership.doubt != Doubt::None {
             return;
         }

@@ -138,7 +138,12 @@ impl Dicast {
         };
         let others = up.view.roster.iter().filter(|(slot, _)| *slot != up.slot);
         let fitting = others.filter(|(_, seat)| level > 1 || seat.size as usize <= free);
-        let nearest = fitting.min_by_key(|(slot, seat)| (seat.place.estimate_us(here), *slot));
+        // One that was busy may be so for long: its turn comes after that of another.
+        let busy = post.busy.take();
+        let nearest = fitting.min_by_key(|(slot, seat)| {
+            let us = seat.place.estimate_us(here);
+            (busy == Some(seat.id()), us, *slot)
+        });
         let Some(into) = nearest.map(|(_, seat)| seat.contact.clone()) else {
             return;
         };
@@ -208,11 +213,15 @@ impl Dicast {
     }
 
     pub(super) fn on_merge_busy(&mut self, now: Time, from: NodeId, level: u8) {
-        let post = self.posts.get(&level);
-        let merging = post
-            .is_some_and(|post| matches!(&post.phase, Phase::Merging { into } if into.id == from));
-        if merging {
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        if matches!(&post.phase, Phase::Merging { into } if into.id == from) {
+            post.busy = Some(from);
             self.give_up_change(now, level);
+            if let Some(post) = self.posts.get_mut(&level) {
+                post.calm_until = now + RETRY;
+            }
         }
     }
 

@@ -196,8 +196,11 @@ impl Dicast {
         (missing, double): (u64, u64),
     ) {
         let level = view.level;
+        // Before our cluster seems to be the whole.
+        let whole = self.whole(now);
         self.take_post(now, view, up);
         if let Some(post) = self.posts.get_mut(&level) {
+            post.lost = whole;
             post.track.inherit(now, missing, double);
         }
         self.tell_takeover(now, level, old);

@@ -147,6 +147,7 @@ impl Dicast {
         self.checks.clear();
         self.questions.clear();
         self.measures.clear();
+        self.whole_known = None;
         self.timers = Timers::new(TIMERS_MAX);
     }
 }

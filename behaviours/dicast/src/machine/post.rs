@@ -55,6 +55,7 @@ impl Dicast {
             given: false,
             alone_since: now,
             calm_until: now + self.config.heartbeat,
+            busy: None,
             round: 0,
             view_digest: 0,
             path_digest: 0,
@@ -389,7 +390,7 @@ impl Dicast {
 
     /// Whether all members were heard lately: none of them may be dead already.
     pub(super) fn is_settled(&self, now: Time, level: u8) -> bool {
-        let lately = self.config.heartbeat * self.config.missed_max + self.config.grace;
+        let lately = self.config.often();
         let post = self.posts.get(&level);
         post.is_some_and(|post| {
             let mut children = post.children.values();

@@ -407,7 +407,7 @@ impl Dicast {
 
     /// Whether we have no seat at `level` whose agent is known to live.
     fn is_adrift(&self, now: Time, level: u8) -> bool {
-        let patience = self.config.heartbeat * self.config.missed_max + self.config.grace;
+        let patience = self.config.often();
         match self.membership(level) {
             None => !self.is_root(level - 1),
             Some(membership) => {

@@ -81,6 +81,12 @@ impl Dicast {
         held.down.answer(now.since(held.at), width, spec)
     }
 
+    /// Remembers how large the whole tree is: a new agent of ours may take back what the one before
+    /// told us, and lose its parent before it knows any better.
+    pub(super) fn note_whole(&mut self, now: Time) {
+        self.whole_known = self.whole(now);
+    }
+
     /// How many nodes the whole tree has, with those that are missing, by the latest that we know;
     /// and until when that is worth remembering.
     pub(super) fn whole(&self, now: Time) -> Option<(u64, Time)> {
@@ -96,8 +102,9 @@ impl Dicast {
             let held = inbox.get(KeyId::MEMBERS, None)?;
             Some(held.down.count() + held.down.missing())
         });
-        let nodes = record.or_else(|| told.next())?;
-        Some((nodes, now + LOST))
+        let nodes = record.or_else(|| told.next());
+        let known = self.whole_known.filter(|(_, until)| now < *until);
+        nodes.map(|nodes| (nodes, now + LOST)).or(known)
     }
 
     /// How many nodes our post at `level` misses; of a root, of the whole that it was a part of.

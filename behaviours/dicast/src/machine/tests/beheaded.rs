@@ -6,7 +6,9 @@ use super::{
     values::{MARK, mark, set},
     world::World,
 };
-use crate::{Command, Config, cluster::View};
+use opus_core::Input;
+
+use crate::{Command, Config, Message, Scope, aggregate::KeyId, cluster::View};
 
 /// A tree whose members hear their agents each second, and one of its clusters of level 1, not the
 /// root's own, whose agent and deputies have just died.
@@ -71,5 +73,48 @@ fn it_is_in_the_tree_again_soon_if_its_parent_gave_it_up() {
         let mut faults = world.faults();
         faults.retain(|fault| !fault.contains("is empty"));
         assert_eq!(faults, Vec::<String>::new(), "{seed}");
+    }
+}
+
+#[test]
+fn an_heir_who_loses_its_parent_at_once_knows_how_large_the_whole_was() {
+    for seed in 0..4 {
+        let mut world = World::with(90, config(), 90 + seed);
+        world.start_all(Duration::from_millis(100));
+        world.run(60);
+        world.assert_one_tree();
+        let root = world.root();
+        let posts = world.posts();
+        let below = |agent, view: &View| view.level == 1 && agent != root;
+        let (agent, view) = posts
+            .values()
+            .find(|(agent, view)| below(*agent, view))
+            .unwrap();
+        let (parent, _) = world.net.machine(*agent).seat_above(1).unwrap();
+        let (tag, above) = (parent.cluster.tag(), parent.agent.id);
+        world.mute(&[*agent]);
+        let heir = loop {
+            world.run_for(Duration::from_millis(5));
+            if let Some((heir, _)) = world.posts().get(&view.cluster.next()) {
+                break *heir;
+            }
+        };
+        // Its members, itself among them, hear of their cluster alone.
+        world.mute(&[above]);
+        world.run(1);
+        let message = Message::Stranger(tag);
+        let from = above;
+        world.net.input(heir, Input::Received { from, message });
+        let members = view.roster.iter().map(|(_, seat)| seat.id());
+        let members: Vec<_> = members.filter(|id| *id != *agent).collect();
+        world.cut(move |id| members.contains(&id));
+        let told = (0..120).find_map(|_| {
+            world.run(1);
+            let machine = world.net.machine(heir);
+            machine.view(world.net.now(), KeyId::MEMBERS, Scope::Root)
+        });
+        let count = told.unwrap();
+        let whole = count.count + count.missing_max;
+        assert!((90..100).contains(&whole), "{seed}: {whole}");
     }
 }
