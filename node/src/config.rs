@@ -37,6 +37,9 @@ pub use self::{
 pub struct Config {
     /// Nodes of different networks do not speak to each other. `main` unless set.
     pub network: String,
+    /// The site that the node is of, if the operator named one. Nodes of one site share clusters
+    /// of the hierarchy, whatever the delays.
+    pub site: Option<String>,
     /// Identity and state; exclusively this node's.
     pub data_dir: PathBuf,
     /// The Unix socket of opus-ipc.

@@ -213,6 +213,7 @@ fn net_options(config: &Config) -> NetOptions {
     use libp2p::kad::Mode;
     NetOptions {
         network: config.network.clone(),
+        site: config.site.clone().filter(|site| !site.is_empty()),
         listen: config.listen.clone(),
         bootstrap: config.bootstrap.clone(),
         mesh: MeshConfig::default(),

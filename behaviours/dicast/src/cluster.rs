@@ -12,6 +12,8 @@ use opus_core::{
 };
 use opus_model::Position;
 
+use crate::label::Marks;
+
 /// Levels of the hierarchy. 6: sixteen seats each already reach 16 million nodes.
 pub const LEVELS_MAX: u8 = 6;
 
@@ -125,8 +127,8 @@ pub struct Seat {
     pub incarnation: u64,
     /// Where it stands.
     pub place: Place,
-    /// Whether it may hold a post: reachable for strangers, and healthy.
-    pub fit: bool,
+    /// What it may hold, and whom it lets in.
+    pub marks: Marks,
     /// How long it had been up when this was said, seconds.
     pub up_s: u32,
     /// The cluster that it stands for, above level 1.
@@ -139,7 +141,7 @@ packed!(Seat {
     contact,
     incarnation,
     place,
-    fit,
+    marks,
     up_s,
     child,
     size
@@ -319,6 +321,9 @@ impl View {
                 seat.id().pack(to);
                 seat.incarnation.pack(to);
                 seat.child.pack(to);
+                if seat.marks.label.is_some() || seat.marks.closed {
+                    (seat.marks.label, seat.marks.closed).pack(to);
+                }
             }
         })
     }
@@ -405,7 +410,7 @@ mod tests {
             contact: Contact::bare(NodeId::from_index(index)),
             incarnation: 1,
             place: Place(None),
-            fit: true,
+            marks: Marks::of(true),
             up_s: 0,
             child: None,
             size: 1,

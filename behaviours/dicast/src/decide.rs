@@ -1,24 +1,30 @@
 //! Decisions over plain data: who follows an agent, where a cluster is cut in two, who is near.
 
-use std::{cmp::Reverse, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use opus_core::Contact;
 use opus_model::Position;
 
-use crate::cluster::{Place, Roster, Seat};
+use crate::{
+    cluster::{Place, Roster, Seat},
+    label::{self, Label},
+};
 
 /// Rounds of 2-means. 8: with two centres over 48 points hardly anything moves after five.
 const ROUNDS: usize = 8;
 
-/// The seats that may hold a post, the best first: those up long enough go first, then the least
-/// mean distance to all, then the smaller identity. Opus 3.3.
+/// The seats that may hold a post, the best first: those up long enough go first, then those that
+/// need not follow others of their label elsewhere, then the least mean distance to all, then the
+/// smaller identity. Opus 3.3.
 pub(crate) fn rank(roster: &Roster, proven: Duration) -> Vec<u8> {
+    let own = label::common(roster).is_some();
     let mut fit: Vec<_> = roster
         .iter()
-        .filter(|(_, seat)| seat.fit)
+        .filter(|(_, seat)| seat.marks.fit)
         .map(|(slot, seat)| {
             let proven = u64::from(seat.up_s) >= proven.as_secs();
-            let key = (Reverse(proven), mean_us(roster, seat), seat.id());
+            let goes = !own && seat.marks.label.is_some();
+            let key = (Reverse(proven), goes, mean_us(roster, seat), seat.id());
             (key, slot)
         })
         .collect();
@@ -144,14 +150,73 @@ fn medoid(seats: &[(u8, &Seat)]) -> Option<u8> {
 }
 
 /// Who goes to the second pole: those that are nearer to it, but so that both sides keep
-/// `size_min`. `sides`: seat, round trips to both poles in microseconds.
-pub(crate) fn cut(mut sides: Vec<(u8, u32, u32)>, size_min: usize) -> Vec<u8> {
-    let lean = |&(slot, one, other): &(u8, u32, u32)| (i64::from(one) - i64::from(other), slot);
-    sides.sort_unstable_by_key(lean);
-    let natural = sides.partition_point(|&(_, one, other)| one <= other);
-    let least = size_min.min(sides.len() / 2);
-    let at = natural.clamp(least, sides.len() - least);
-    sides[at..].iter().map(|&(slot, _, _)| slot).collect()
+/// `size_min`, if that can be without parting those of one label. `sides`: seat, round trips to
+/// both poles in microseconds.
+pub(crate) fn cut(
+    sides: Vec<(u8, u32, u32)>,
+    label: impl Fn(u8) -> Option<Label>,
+    size_min: usize,
+) -> Vec<u8> {
+    let seats = sides.len();
+    let mut groups = together(sides, label);
+    groups.sort_unstable_by_key(|group| (group.lean, group.slots.first().copied()));
+    let least = size_min.min(seats / 2);
+    let natural: usize = groups
+        .iter()
+        .filter(|group| group.lean <= 0)
+        .map(|group| group.slots.len())
+        .sum();
+    let wanted = natural.clamp(least, seats - least);
+    let mut before = 0;
+    let ends = groups.iter().zip(1..).map(|(group, end)| {
+        before += group.slots.len();
+        (before, end)
+    });
+    // Both sides need somebody.
+    let ends = ends.filter(|(before, _)| *before < seats);
+    let best = ends.min_by_key(|(before, _)| {
+        let outside = before.abs_diff(*before.clamp(&least, &(seats - least)));
+        (outside, before.abs_diff(wanted))
+    });
+    let at = best.map_or(groups.len(), |(_, end)| end);
+    let away = groups[at..].iter();
+    away.flat_map(|group| group.slots.iter().copied()).collect()
+}
+
+/// Seats that go to the same side.
+struct Together {
+    /// By how much they are nearer to the second pole, microseconds.
+    lean: i64,
+    slots: Vec<u8>,
+}
+
+/// Those of one label stay together, unless there are no others.
+fn together(sides: Vec<(u8, u32, u32)>, label: impl Fn(u8) -> Option<Label>) -> Vec<Together> {
+    let mut labels = sides.iter().map(|&(slot, ..)| label(slot));
+    let first = labels.next().flatten();
+    let one_label = first.is_some() && labels.all(|it| it == first);
+    let mut alone = Vec::new();
+    let mut of_label: BTreeMap<Label, Together> = BTreeMap::new();
+    for (slot, one, other) in sides {
+        let lean = i64::from(one) - i64::from(other);
+        match label(slot).filter(|_| !one_label) {
+            Some(label) => {
+                let slots = Vec::new();
+                let group = of_label.entry(label).or_insert(Together { lean: 0, slots });
+                group.lean += lean;
+                group.slots.push(slot);
+            }
+            None => alone.push(Together {
+                lean,
+                slots: vec![slot],
+            }),
+        }
+    }
+    for group in of_label.values_mut() {
+        group.lean /= i64::try_from(group.slots.len()).unwrap_or(1);
+    }
+    alone.extend(of_label.into_values());
+    alone
 }
 
 /// The nearest of some to `place`, the nearest first, at most `max`.
@@ -173,13 +238,14 @@ mod tests {
     use opus_core::NodeId;
 
     use super::*;
+    use crate::label::Marks;
 
     fn seat(index: u32, x_ms: i32, up_s: u32, fit: bool) -> Seat {
         Seat {
             contact: Contact::bare(NodeId::from_index(index)),
             incarnation: 1,
             place: Place(Some(Position([x_ms * 1_000, 0, 0], 1_000, 10))),
-            fit,
+            marks: Marks::of(fit),
             up_s,
             child: None,
             size: 1,
@@ -235,7 +301,7 @@ mod tests {
             place(slot).estimate_us(place(pole))
         };
         let sides = (0..8).map(|slot| (slot, us(slot, one), us(slot, other)));
-        let mut away = cut(sides.collect(), 2);
+        let mut away = cut(sides.collect(), |_| None, 2);
         away.sort_unstable();
         let far: Vec<u8> = if other < 4 {
             (0..4).collect()
@@ -250,9 +316,34 @@ mod tests {
         let lean: Vec<_> = (0..10)
             .map(|slot| (slot, 1, 100 + u32::from(slot)))
             .collect();
-        assert_eq!(cut(lean, 4).len(), 4);
+        assert_eq!(cut(lean, |_| None, 4).len(), 4);
         let few = vec![(0, 1, 2), (1, 1, 2), (2, 1, 2)];
-        assert_eq!(cut(few, 4).len(), 1);
+        assert_eq!(cut(few, |_| None, 4).len(), 1);
+    }
+
+    #[test]
+    fn a_cut_parts_no_label_unless_all_are_of_it() {
+        let of = |labels: &'static [u8]| {
+            move |slot: u8| {
+                let label = labels[usize::from(slot)];
+                (label > 0).then_some(Label([label; 16]))
+            }
+        };
+        // Seats 0 to 4 lean to the first pole, the others to the second; label 1 is on both sides.
+        let sides = || {
+            (0..10)
+                .map(|slot| (slot, if slot < 5 { 1 } else { 9 }, 5))
+                .collect()
+        };
+        let mut away = cut(sides(), of(&[0, 0, 0, 1, 1, 1, 0, 0, 0, 0]), 4);
+        away.sort_unstable();
+        assert_eq!(away, [6, 7, 8, 9]);
+        // A label that leaves too few to the others goes alone all the same.
+        assert_eq!(
+            cut(sides(), of(&[1, 1, 1, 1, 1, 1, 1, 1, 0, 0]), 4).len(),
+            2
+        );
+        assert_eq!(cut(sides(), of(&[1; 10]), 4).len(), 5);
     }
 
     #[test]

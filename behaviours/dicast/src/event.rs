@@ -6,6 +6,7 @@ use opus_model::Position;
 use crate::{
     aggregate::{KeyError, KeyId, KeySpec, Sample},
     cluster::ClusterRef,
+    label::Label,
 };
 
 /// What the directory has contacts under. It is no part of dicast: its node maps names to records
@@ -14,6 +15,8 @@ use crate::{
 pub enum Name {
     /// The cluster at the top of the tree.
     Root,
+    /// A cluster of level 1 in which nodes of this label sit.
+    Label(Label),
 }
 
 /// From our own node. Every command is answered, a refused one by [`Event::Refused`].
@@ -69,6 +72,13 @@ pub enum Command {
         key: KeyId,
         /// What it is.
         spec: KeySpec,
+    },
+    /// The site of this node, whose nodes sit together; to be said before [`Command::Start`].
+    Label {
+        /// Echoed in a refusal.
+        id: u64,
+        /// Which; none if it is of no site.
+        label: Option<Label>,
     },
     /// Where this node stands.
     Coordinate(Position),

@@ -63,6 +63,7 @@ mod config;
 mod decide;
 mod event;
 mod keys;
+pub mod label;
 mod links;
 mod machine;
 mod state;

@@ -15,6 +15,7 @@ use crate::{
     aggregate::{KeyId, Sample},
     cluster::{Ancestor, ClusterRef, LEVELS_MAX, Place, View},
     keys::Keys,
+    label::Label,
     links::{Links, Order},
     state::{Asked, Check, Former, Handover, Measurement, Membership, Post, Scout, Seek},
     wire::Leave,
@@ -28,6 +29,7 @@ mod directory;
 mod grant;
 mod heal;
 mod keys;
+mod kin;
 mod member;
 mod merge;
 mod office;
@@ -41,9 +43,9 @@ mod split;
 mod view;
 mod widths;
 
-use self::directory::Directory;
 pub use self::view::Scope;
 pub(crate) use self::widths::PLAN_FIRST;
+use self::{directory::Directory, kin::Watch};
 
 /// Pings under way. Overflow: the new one is not sent; see [`Dicast::check`].
 const CHECKS_MAX: usize = 128;
@@ -112,6 +114,8 @@ pub struct Dicast {
     hello_at: Time,
     /// What is asked of the directory, and told it.
     directory: Directory,
+    /// As an agent of level 1: where the others are of each label among our members.
+    kin: BTreeMap<Label, Watch>,
     /// When an agent that we do not know was last asked what it takes us for.
     stray_at: Time,
     /// A cluster that offered a seat which we did not seek, and when first.
@@ -131,6 +135,7 @@ struct Me {
     incarnation: u64,
     place: Place,
     reachable: bool,
+    label: Option<Label>,
     started: Time,
 }
 
@@ -178,6 +183,7 @@ impl Dicast {
                 incarnation,
                 place: Place::default(),
                 reachable: true,
+                label: None,
                 started: Time::ZERO,
             },
             links: Links::default(),
@@ -201,6 +207,7 @@ impl Dicast {
             leaving_since: None,
             hello_at: Time::ZERO,
             directory: Directory::default(),
+            kin: BTreeMap::new(),
             stray_at: Time::ZERO,
             declined: None,
             hint_at: Time::ZERO,
@@ -280,6 +287,7 @@ impl Dicast {
             Command::Found { id, name, contacts } => self.on_found(now, id, name, contacts),
             Command::Measured { id, peer, rtt_us } => self.on_measured(now, id, peer, rtt_us),
             Command::Coordinate(position) => self.me.place = Place(Some(position)),
+            Command::Label { id, label } => self.on_label(id, label),
             Command::Hint(hint) => self.on_hint(now, hint),
             Command::Reachable(reachable) => self.me.reachable = reachable,
             Command::Set { id, key, sample } => self.on_set(now, id, key, sample),
@@ -349,6 +357,8 @@ impl Dicast {
             Message::Widths(widths) => self.on_widths(from, &widths),
             Message::Full(tag) => self.on_full(now, from, tag),
             Message::Specs(specs) => self.on_specs(now, from, specs),
+            Message::Kin(kin) => self.on_kin(now, from, &kin),
+            Message::Gather(gather) => self.on_gather(now, from, &gather),
         }
     }
 
@@ -455,6 +465,7 @@ impl Dicast {
         self.note_whole(now);
         self.greet(now);
         self.keep_record(now);
+        self.look_for_kin(now);
         self.look_at_leaving(now);
     }
 }

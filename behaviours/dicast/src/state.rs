@@ -249,12 +249,22 @@ pub(crate) struct Scout {
     pub(crate) asked: Option<(NodeId, u8, u8)>,
     /// The nearer agent who is asked for a seat.
     pub(crate) wanted: Option<NodeId>,
+    /// Whether our cluster takes another parent even if that is not nearer, ...
+    pub(crate) flees: bool,
+    /// ... and leaves siblings of its label, since there are more elsewhere.
+    pub(crate) follows: bool,
 }
 
 impl Scout {
     /// Whether `agent` is asked for a seat.
     pub(crate) fn wants_seat_of(&self, agent: NodeId) -> bool {
         self.wanted == Some(agent)
+    }
+
+    /// Nobody is asked any more.
+    pub(crate) fn forget(&mut self) {
+        (self.asked, self.wanted) = (None, None);
+        (self.flees, self.follows) = (false, false);
     }
 
     /// `peer` has nothing for us.

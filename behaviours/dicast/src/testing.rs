@@ -10,6 +10,7 @@ use crate::{
     Definition, Dicast, Echo, Message,
     aggregate::{Change, KeyId, Report},
     cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, View},
+    label::{Gather, Kin, Label, Marks},
     wire::{
         Accuse, Beat, Claim, Entry, Fenced, Got, Grant, Hello, Join, Leave, Merge, Merged, Moved,
         Office, Places, Poles, Pulse, Push, Sides, Specs, Takeover, Twin, Twinned, Verdict,
@@ -113,6 +114,20 @@ impl Words<'_, '_> {
         Place(self.draw.maybe(position))
     }
 
+    /// Of two labels, or any.
+    fn label(&mut self) -> Label {
+        let label = [1, 2, self.draw.any()][self.draw.below(3) as usize];
+        Label([label; 16])
+    }
+
+    fn marks(&mut self) -> Marks {
+        Marks {
+            fit: self.draw.flag(),
+            label: self.draw.share(2).then(|| self.label()),
+            closed: self.draw.share(1),
+        }
+    }
+
     /// A seat in a cluster of this level.
     fn seat(&mut self, level: u8) -> Seat {
         let above = (level > 1) ^ self.draw.share(1);
@@ -120,7 +135,7 @@ impl Words<'_, '_> {
             contact: self.draw.contact(),
             incarnation: u64::from(self.draw.small()),
             place: self.place(),
-            fit: self.draw.flag(),
+            marks: self.marks(),
             up_s: self.draw.any(),
             child: above.then(|| self.cluster()),
             size: self.draw.small(),
@@ -202,7 +217,7 @@ impl Words<'_, '_> {
                 slot: self.slot(),
                 seq: self.draw.small(),
                 size: self.draw.any(),
-                fit: self.draw.flag(),
+                marks: self.marks(),
                 place: self.place(),
                 child: self.draw.flag().then(|| self.cluster()),
                 keys: self.draw.any(),
@@ -354,7 +369,7 @@ impl Words<'_, '_> {
     /// Of which clusters there are.
     fn change_of_shape(&mut self) -> Message {
         let level = self.level();
-        match self.draw.below(8) {
+        match self.draw.below(10) {
             0 => Message::Twin(Twin {
                 cluster: self.cluster(),
                 add: self.draw.flag().then(|| self.seat(2)),
@@ -389,6 +404,19 @@ impl Words<'_, '_> {
                 })
             }
             6 => Message::Crown(self.cluster()),
+            7 => Message::Kin(Kin {
+                label: self.label(),
+                nodes: self.draw.any(),
+                cluster: self.cluster(),
+                agent: self.draw.contact(),
+                parent: self.draw.flag().then(|| self.draw.contact()),
+                asks: self.draw.flag(),
+            }),
+            8 => Message::Gather(Gather {
+                tag: self.tag(),
+                label: self.label(),
+                agent: self.draw.contact(),
+            }),
             _ => Message::Hello(Hello {
                 root: self.cluster(),
                 height: level,

@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::{
     aggregate::Report,
     cluster::{ClusterRef, DEPUTIES, Path, Place, Seat, View},
+    label::{Gather, Kin, Marks},
     track::Echo,
 };
 
@@ -100,8 +101,8 @@ pub struct Beat {
     pub seq: u32,
     /// Nodes below the sender.
     pub size: u32,
-    /// Whether it may hold a post.
-    pub fit: bool,
+    /// What it may hold; of a cluster, whom it lets in.
+    pub marks: Marks,
     /// Where it stands, if that is not where it was last told to be; else unknown.
     pub place: Place,
     /// The cluster that the sender is the agent of, above level 1.
@@ -123,7 +124,7 @@ packed!(Beat {
     slot,
     seq,
     size,
-    fit,
+    marks,
     place,
     child,
     keys,
@@ -543,6 +544,10 @@ messages! {
     32 AskPath(u16),
     /// The clusters above the one with this tag.
     33 Path((u16, Path)),
+    /// See [`Kin`].
+    34 Kin(Kin),
+    /// See [`Gather`].
+    35 Gather(Gather),
 }
 
 impl Serialize for Message {

@@ -95,13 +95,16 @@ fn show_tree(to: &mut dyn Write, tree: &Tree) -> io::Result<()> {
 }
 
 fn show_seats(to: &mut dyn Write, seats: &[SeatLine]) -> io::Result<()> {
-    let head = ["SEAT", "ROLE", "DIALLED", "PEER"].map(str::to_owned);
+    let head = ["SEAT", "ROLE", "DIALLED", "SITE", "PEER"].map(str::to_owned);
     let rows = seats.iter().map(|seat| {
         let dialled = if seat.fit { "yes" } else { "no" };
+        // Enough of the label to see who belongs together.
+        let site = seat.label.as_deref().and_then(|label| label.get(..8));
         vec![
             seat.slot.to_string(),
             seat.role.clone(),
             dialled.to_owned(),
+            site.unwrap_or("-").to_owned(),
             seat.peer.clone(),
         ]
     });

@@ -30,6 +30,7 @@ pub(super) fn build(settled: &mut Settled, places: &Places) -> Result<Config, Co
     }
     Ok(Config {
         network: read.text("network"),
+        site: read.get("site").map(|_| read.text("site")),
         data_dir: read.path("data_dir"),
         socket: read.path("socket"),
         profile: Profile::parse(&read.text("profile")).expect("checked: a profile"),

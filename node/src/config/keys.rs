@@ -52,6 +52,11 @@ pub const KEYS: &[Key] = &[
         Kind::Choice(&Profile::NAMES),
         "which defaults: home, server or isolated",
     ),
+    key(
+        "site",
+        Kind::Text,
+        "where this node stands: nodes of one site share clusters, whatever the delays",
+    ),
     key("data_dir", Kind::Path, "identity and state"),
     key("socket", Kind::Path, "the Unix socket for programs"),
     key("listen", Kind::Addresses, "where to listen"),

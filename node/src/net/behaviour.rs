@@ -58,6 +58,8 @@ pub struct Behaviour {
 pub struct NetOptions {
     /// Nodes of another network are disconnected.
     pub network: String,
+    /// The site that the node is of, if it is of one.
+    pub site: Option<String>,
     /// Where to listen.
     pub listen: Vec<Multiaddr>,
     /// What the operator wrote.
@@ -101,6 +103,7 @@ impl NetOptions {
     pub fn isolated() -> Self {
         Self {
             network: "main".to_owned(),
+            site: None,
             listen: Vec::new(),
             bootstrap: Vec::new(),
             known: Vec::new(),

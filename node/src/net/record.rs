@@ -6,7 +6,7 @@
 //! what it says is believed once somebody answers there.
 
 use opus_core::{Contact, Hint, Limits, NodeId, codec};
-use opus_dicast::Name;
+use opus_dicast::{Name, label::Label};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -26,8 +26,25 @@ const CONTEXT: &str = "opus dicast directory 1";
 
 const ROOT: &[u8] = b"root";
 
+/// Before the 16 bytes of a label.
+const LABEL: &[u8] = b"label ";
+
+/// For another hash that no other part of the project makes.
+const SITE_CONTEXT: &str = "opus dicast site 1";
+
 #[derive(Serialize, Deserialize)]
 struct Value(ByteBuf, Vec<(NodeId, Hint)>);
+
+/// The label of a site of `network`: part of a hash of both.
+pub fn label_of(network: &str, site: &str) -> Label {
+    let mut hasher = blake3::Hasher::new_derive_key(SITE_CONTEXT);
+    hasher.update(network.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(site.as_bytes());
+    let mut label = [0; 16];
+    label.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    Label(label)
+}
 
 /// Under which key the records of `name` stand in `network`.
 pub fn key_of(network: &str, name: Name) -> [u8; 32] {
@@ -64,11 +81,16 @@ pub fn read(network: &str, key: &[u8], value: &[u8]) -> Option<(Name, Vec<Contac
 fn bytes_of(name: Name) -> Vec<u8> {
     match name {
         Name::Root => ROOT.to_vec(),
+        Name::Label(label) => [LABEL, &label.0].concat(),
     }
 }
 
 fn name_of(bytes: &[u8]) -> Option<Name> {
-    (bytes == ROOT).then_some(Name::Root)
+    if bytes == ROOT {
+        return Some(Name::Root);
+    }
+    let label = bytes.strip_prefix(LABEL)?;
+    Some(Name::Label(Label(label.try_into().ok()?)))
 }
 
 #[cfg(test)]
@@ -91,6 +113,21 @@ mod tests {
         let value = value_of(Name::Root, &written);
         assert!(value.len() <= LIMITS.bytes, "{}", value.len());
         assert_eq!(read("main", &key, &value), Some((Name::Root, written)));
+    }
+
+    #[test]
+    fn a_site_has_a_label_of_its_own_in_each_network_and_a_record_under_it() {
+        let label = label_of("main", "paris-1");
+        assert_eq!(label, label_of("main", "paris-1"));
+        assert_ne!(label, label_of("main", "paris-2"));
+        assert_ne!(label, label_of("mainp", "aris-1"));
+        let name = Name::Label(label);
+        let written = contacts(4, Hint::BYTES_MAX);
+        let value = value_of(name, &written);
+        assert!(value.len() <= LIMITS.bytes, "{}", value.len());
+        let key = key_of("main", name);
+        assert_ne!(key, key_of("main", Name::Root));
+        assert_eq!(read("main", &key, &value), Some((name, written)));
     }
 
     #[test]

@@ -15,9 +15,9 @@ use web_time::Instant;
 use super::Core;
 use crate::net::{KAD_RECORD_TTL, record};
 
-/// Lookups under way. dicast asks for a name each ten seconds at most. Overflow: the oldest is
-/// ended.
-const LOOKUPS_MAX: usize = 4;
+/// Lookups under way. dicast asks for the root each ten seconds at most, and an agent for each
+/// label among its members. Overflow: the oldest is ended.
+const LOOKUPS_MAX: usize = 8;
 
 /// Different records of one lookup that are passed on; then it ends.
 const ANSWERS_MAX: usize = 3;

@@ -17,7 +17,10 @@ use opus_swarm::Event as Adapted;
 use rand::seq::IteratorRandom;
 
 use super::{Core, directory::Directory, told::Level};
-use crate::net::addr::{self, peer_of};
+use crate::net::{
+    addr::{self, peer_of},
+    record,
+};
 
 /// How long a node that named nobody waits for neighbours: mDNS answers within a second.
 const WAIT_ALONE: Duration = Duration::from_secs(1);
@@ -90,6 +93,10 @@ impl Core {
             }
         }
         seeds.truncate(CONTACTS_MAX);
+        if let Some(site) = &self.options.site {
+            let label = Some(record::label_of(&self.options.network, site));
+            self.dicast_command(Command::Label { id: COMMAND, label });
+        }
         self.dicast_command(Command::Start { id: COMMAND, seeds });
     }
 

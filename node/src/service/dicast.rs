@@ -201,7 +201,8 @@ fn seats(view: &Cluster) -> Vec<SeatLine> {
         slot,
         peer: name(&seat.id()),
         role: role(slot, seat.id()).to_owned(),
-        fit: seat.fit,
+        fit: seat.marks.fit,
+        label: seat.marks.label.map(|label| label.to_string()),
     });
     seats.collect()
 }

@@ -15,6 +15,7 @@ mod nearness;
 mod oracle;
 mod outcome;
 mod scenario;
+mod sites;
 mod watch;
 mod workload;
 
@@ -24,7 +25,7 @@ use opus_core::{Contact, Rng, Seed, Time};
 use opus_net::{Conditions, Loss, Network, RegionParameters, Regions, Topology};
 use opus_site::{
     Status,
-    dicast::{Command, Config, Event, Refusal, aggregate::KeyId},
+    dicast::{Command, Config, Event, Refusal, aggregate::KeyId, label::Label},
     probe,
 };
 use rand::RngExt;
@@ -39,7 +40,9 @@ pub use self::{
     expect::DicastExpect,
     history::Moment,
     outcome::{Crashed, DicastOutcome, Parted},
-    scenario::{Comings, Crash, Cut, CutKind, DicastScenario, DicastScenarioError, Pauses, Small},
+    scenario::{
+        Comings, Crash, Cut, CutKind, DicastScenario, DicastScenarioError, Pauses, Sites, Small,
+    },
 };
 use crate::{
     driver::{Driver, Options, Transport, id_of},
@@ -93,9 +96,14 @@ pub fn run_dicast(
     };
     let driver = Driver::new(network, options);
     let adversity = Adversity::new(scenario, &driver, seed)?;
+    let labels = scenario.sites.as_ref().map_or_else(
+        || vec![None; scenario.nodes],
+        |sites| sites::draw(sites, &regions, scenario.nodes, seed),
+    );
     let mut run = Run {
         workload: Workload::new(scenario, &regions, seed),
-        watch: Watch::new(scenario, adversity.liars.clone()),
+        watch: Watch::new(scenario, adversity.liars.clone(), labels.clone()),
+        labels,
         scenario,
         seed,
         driver,
@@ -121,6 +129,8 @@ struct Run<'a> {
     watch: Watch,
     adversity: Adversity,
     directory: Directory,
+    /// Of each node.
+    labels: Vec<Option<Label>>,
     /// How often each node has started.
     boots: Vec<u64>,
     /// When which node starts first, in this order.
@@ -264,6 +274,10 @@ impl Run<'_> {
     fn introduce(&mut self, node: usize, seeds: Vec<usize>) {
         if self.driver.is_hidden(node) {
             self.driver.command(node, Command::Reachable(false));
+        }
+        let label = self.labels[node];
+        if label.is_some() {
+            self.driver.command(node, Command::Label { id: 2, label });
         }
         let seeds = seeds.into_iter().map(|seed| Contact::bare(id_of(seed)));
         let seeds = seeds.collect();

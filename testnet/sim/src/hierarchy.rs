@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use opus_core::NodeId;
 use opus_site::{
     Status,
-    dicast::cluster::{ClusterRef, View},
+    dicast::{
+        cluster::{ClusterRef, View},
+        label::Label,
+    },
 };
 
 use crate::driver::Driver;
@@ -153,6 +156,47 @@ impl<'a> Hierarchy<'a> {
         let root = Some(view.cluster) == self.root;
         let least = if root { 2 } else { size_min };
         (least..3 * size_min).contains(&view.roster.len())
+    }
+
+    /// Labels whose covered nodes do not sit together. Fewer than d of a label have to share one
+    /// cluster. If they are d and more, nobody else may sit in their clusters, and these have to
+    /// be below one parent while they fit there; but for a tree of one cluster.
+    pub fn misplaced(
+        &self,
+        driver: &Driver<Status>,
+        labels: &[Option<Label>],
+        size_min: usize,
+    ) -> BTreeSet<Label> {
+        let mut clusters: BTreeMap<Label, BTreeMap<ClusterRef, usize>> = BTreeMap::new();
+        for (node, host) in driver.hosts() {
+            let leaf = host.dicast().leaf().map(|(view, _)| view.cluster);
+            let covered = self.covers(driver, node);
+            if let (Some(label), Some(leaf)) = (labels[node], leaf.filter(|_| covered)) {
+                *clusters.entry(label).or_default().entry(leaf).or_default() += 1;
+            }
+        }
+        let together = |(_, clusters): &(Label, BTreeMap<ClusterRef, usize>)| {
+            let nodes: usize = clusters.values().sum();
+            if nodes < size_min {
+                return clusters.len() == 1;
+            }
+            let of = |cluster: &ClusterRef| self.posts.get(cluster);
+            let own = |(cluster, count): (&ClusterRef, &usize)| {
+                let live = |post: &Post<'_>| {
+                    let seats = post.view.roster.iter();
+                    let live = seats.filter(|(_, seat)| driver.is_running(index(seat.id())));
+                    live.count()
+                };
+                let alone = Some(*cluster) == self.root;
+                alone || of(cluster).is_some_and(|post| live(post) == *count)
+            };
+            let parent = |cluster| Some(of(cluster)?.above?.0.cluster);
+            let parents: BTreeSet<_> = clusters.keys().map(parent).collect();
+            let fit = clusters.len() < 3 * size_min;
+            clusters.iter().all(own) && (parents.len() == 1 || !fit)
+        };
+        let apart = clusters.into_iter().filter(|it| !together(it));
+        apart.map(|(label, _)| label).collect()
     }
 
     /// Whether the agent of the cluster in which the node believes to sit has no seat for it.

@@ -8,6 +8,7 @@ use super::{Dicast, seek::children};
 use crate::{
     Event, Message,
     cluster::{Ancestor, Place, SEATS_MAX, Seat, View, nodes_max},
+    label,
     state::{Child, Phase},
     track::DOUBLE_JOINED,
     wire::{Join, Leave, Moved, Places, Welcome},
@@ -48,7 +49,7 @@ impl Dicast {
             return;
         }
         let answer = match self.view_at(at) {
-            Some(view) if at > join.target => children(view, join.seat.place),
+            Some(view) if at > join.target => children(view, &join.seat),
             Some(view) if at == join.target => agent_of(view),
             Some(_) | None => posts_of(&root),
         };
@@ -73,7 +74,8 @@ impl Dicast {
     }
 
     fn admit(&mut self, now: Time, level: u8, join: &Join) {
-        let (mut seat, moves) = (join.seat.clone(), join.moves);
+        let mut seat = join.seat.clone();
+        let label = seat.marks.label;
         let to = seat.id();
         seat.size = seat.size.clamp(1, nodes_max(level));
         let size_split = self.config.size_split();
@@ -82,8 +84,15 @@ impl Dicast {
         };
         let roster = &post.view.roster;
         let known = roster.find_seat(&seat);
-        let fit = roster.iter().filter(|(_, seat)| seat.fit).count();
-        let room = roster.len() < SEATS_MAX && (seat.fit || 4 * fit > roster.len());
+        if level == 1 && known.is_none() && !self.lets_in(level, label) {
+            self.send(now, to, Message::Busy((level, NEVER)));
+            return;
+        }
+        // A site's nodes sit together even if their cluster has to split for it.
+        let kin = label.is_some_and(|label| label::count(roster, label) > 0);
+        let moves = join.moves && !(kin && level == 1);
+        let fit = roster.iter().filter(|(_, seat)| seat.marks.fit).count();
+        let room = roster.len() < SEATS_MAX && (seat.marks.fit || 4 * fit > roster.len());
         // Whoever has a seat elsewhere can wait until a split is over.
         let open = match post.phase {
             Phase::Merging { .. } | Phase::Leaving => false,
@@ -112,7 +121,7 @@ impl Dicast {
             },
         };
         self.welcome(now, level, slot);
-        if moves && self.membership(level + 1).is_some() {
+        if join.moves && self.membership(level + 1).is_some() {
             // All above shall know that it is missing before it is counted no more where it was.
             self.beat(now, level + 1);
         }

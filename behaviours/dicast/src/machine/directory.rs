@@ -6,7 +6,10 @@
 //! be there before it answers. Whoever writes nonsense there costs a few dials a look, and drives
 //! out nothing that is known.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use opus_core::{Contact, Time};
 use rand::RngExt;
@@ -34,8 +37,8 @@ const DOUBLINGS_MAX: u32 = 16;
 /// What is asked of the directory, and told it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Directory {
-    /// When the root was last wanted.
-    wanted_at: Option<Time>,
+    /// When which name was wanted last.
+    wanted: BTreeMap<Name, Time>,
     /// When we next look, as a root.
     look_at: Option<Time>,
     /// When we next publish, as a root.
@@ -72,16 +75,21 @@ impl Dicast {
         // A search that waits for an answer or a measurement has somebody better.
         let targets = self.seeks.keys().copied();
         let pausing: Vec<u8> = targets.filter(|target| self.is_paused(*target)).collect();
+        let at = u8::from(matches!(name, Some(Name::Label(_))));
         for target in pausing {
-            if known {
-                self.ask_first(target, &contacts);
+            if known && (at == 0 || target == 1) {
+                self.ask_first(target, &contacts, at);
+            } else if known {
+                continue;
             } else if self.seeks.get(&target).is_some_and(|it| it.next.is_empty()) {
                 self.refill(target);
             }
             self.resume_seek(now, target);
         }
-        if known {
-            self.greet_found(now, &contacts);
+        match name {
+            Some(Name::Root) => self.greet_found(now, &contacts),
+            Some(Name::Label(label)) => self.on_kin_found(now, label, &contacts),
+            None => {}
         }
     }
 
@@ -100,11 +108,13 @@ impl Dicast {
 
     /// Asks the directory, unless it was asked lately. Returns whether it was asked.
     pub(super) fn want(&mut self, now: Time, name: Name) -> bool {
-        let wanted = self.directory.wanted_at;
-        if wanted.is_some_and(|at| now.since(at) < self.config.want_apart) {
+        let apart = self.config.want_apart;
+        let wanted = &mut self.directory.wanted;
+        wanted.retain(|_, at| now.since(*at) < apart);
+        if wanted.contains_key(&name) {
             return false;
         }
-        self.directory.wanted_at = Some(now);
+        wanted.insert(name, now);
         self.tell(Event::Want(name));
         true
     }

@@ -56,7 +56,11 @@ impl Dicast {
         } else {
             silent
         };
-        if current != claim.cluster || !lawful || !claim.seat.fit || self.is_giving_away(level) {
+        if current != claim.cluster
+            || !lawful
+            || !claim.seat.marks.fit
+            || self.is_giving_away(level)
+        {
             let fenced = Fenced {
                 old: claim.cluster,
                 cluster: current,
@@ -68,7 +72,7 @@ impl Dicast {
         let mut seat = seat.clone();
         seat.contact = claim.seat.contact;
         seat.incarnation = claim.seat.incarnation;
-        seat.fit = claim.seat.fit;
+        seat.marks.fit = claim.seat.marks.fit;
         seat.up_s = claim.seat.up_s;
         self.promote(now, level, slot, seat);
         self.grant(now, from, level, slot, claim.cluster);

@@ -9,7 +9,7 @@ use super::{Dicast, Timer};
 use crate::{
     Message,
     cluster::{ClusterRef, SEATS_MAX, View},
-    decide,
+    decide, label,
     state::{Child, LOST, Phase, Post, Request},
     wire::{Leave, Merge, Merged, Takeover, Twinned},
 };
@@ -36,6 +36,8 @@ impl Dicast {
             self.begin_yield(now, level);
         } else if seats >= self.config.size_split() {
             self.begin_split(now, level);
+        } else if let Some(away) = self.to_part(level) {
+            self.part(now, level, away);
         } else if self.is_root(level) && level > 1 && seats <= 1 {
             self.crown(now, level);
         } else if seats < self.config.size_min && siblings > 1 {
@@ -44,7 +46,9 @@ impl Dicast {
                 self.begin_merge(now, level);
             }
         } else if post.track.is_orderly(now)
-            && (self.has_higher_post(now, level) || self.has_better_deputy(now, level))
+            && (self.has_higher_post(now, level)
+                || self.has_better_deputy(now, level)
+                || self.has_to_follow(level))
         {
             self.begin_yield(now, level);
         }
@@ -126,23 +130,34 @@ impl Dicast {
     }
 
     fn begin_merge(&mut self, now: Time, level: u8) {
+        let pause = now + self.config.change_pause;
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };
         let Some(up) = &post.up else {
             return;
         };
+        let label = label::common(&post.view.roster).filter(|_| level == 1);
         let free = SEATS_MAX - post.view.roster.len();
         let Some(here) = up.view.roster.get(up.slot).map(|seat| seat.place) else {
             return;
         };
         let others = up.view.roster.iter().filter(|(slot, _)| *slot != up.slot);
-        let fitting = others.filter(|(_, seat)| level > 1 || seat.size as usize <= free);
+        let open = others.filter(|(_, seat)| level > 1 || seat.marks.lets_in(label));
+        let open: Vec<_> = open.collect();
+        if open.is_empty() {
+            post.calm_until = pause;
+            self.flee(now, level);
+            return;
+        }
+        let open = open.into_iter();
+        let fitting = open.filter(|(_, seat)| level > 1 || seat.size as usize <= free);
         // One that was busy may be so for long: its turn comes after that of another.
         let busy = post.busy.take();
         let nearest = fitting.min_by_key(|(slot, seat)| {
             let us = seat.place.estimate_us(here);
-            (busy == Some(seat.id()), us, *slot)
+            let kin = label.is_some() && seat.marks.label == label;
+            (!kin, busy == Some(seat.id()), us, *slot)
         });
         let Some(into) = nearest.map(|(_, seat)| seat.contact.clone()) else {
             return;
@@ -167,6 +182,7 @@ impl Dicast {
     pub(super) fn on_merge(&mut self, now: Time, from: NodeId, merge: Merge) {
         let level = merge.view.level;
         let root = self.is_root(level);
+        let lets_in = self.lets_in(level, label::common(&merge.view.roster));
         let open = self.posts.get_mut(&level).filter(|post| {
             // A root takes in what another tree has; others only what sits beside them.
             let sibling = post.up.as_ref().and_then(|up| {
@@ -177,7 +193,7 @@ impl Dicast {
             let fits = post.view.roster.len() + merge.view.roster.len() <= SEATS_MAX;
             let other = post.view.cluster.id != merge.view.cluster.id;
             let free = matches!(post.phase, Phase::Acting);
-            fits && other && free && (beside || root)
+            fits && other && free && lets_in && (beside || root)
         });
         let Some(post) = open.filter(|_| merge.view.agent.id == from) else {
             self.send(now, from, Message::Busy((level, RETRY)));

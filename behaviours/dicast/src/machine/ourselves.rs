@@ -6,6 +6,7 @@ use rand::RngExt;
 use super::{Dicast, FAR_MAX, TIMERS_MAX};
 use crate::{
     cluster::{ClusterRef, Path, Seat},
+    label::Marks,
     state::{FORMER, Former, Membership},
 };
 
@@ -77,7 +78,10 @@ impl Dicast {
             contact: self.me.contact.clone(),
             incarnation: self.me.incarnation,
             place: self.me.place,
-            fit: self.me.reachable,
+            marks: Marks {
+                label: self.me.label.filter(|_| child.is_none()),
+                ..Marks::of(self.me.reachable)
+            },
             up_s: u32::try_from(up_s).unwrap_or(u32::MAX),
             child,
             size,
@@ -90,6 +94,7 @@ impl Dicast {
         let mut seat = self.seat(now, Some(view.cluster), view.roster.size());
         let places = view.roster.iter().map(|(_, seat)| seat.place);
         seat.place = crate::decide::centre(places);
+        seat.marks = self.marks_of_post(level);
         Some(seat)
     }
 
@@ -148,6 +153,7 @@ impl Dicast {
         self.questions.clear();
         self.measures.clear();
         self.whole_known = None;
+        self.kin.clear();
         self.timers = Timers::new(TIMERS_MAX);
     }
 }

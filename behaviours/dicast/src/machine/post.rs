@@ -8,6 +8,7 @@ use crate::{
     Message,
     cluster::{DEPUTIES, Path, View, nodes_max, path_digest},
     decide,
+    label::Marks,
     state::{Child, Membership, Phase, Post, Question, Trial, Why},
     track::{Ages, Track},
     wire::{Beat, Fenced, Pulse},
@@ -65,7 +66,7 @@ impl Dicast {
         self.posts.insert(level, Box::new(post));
         self.seeks.remove(&(level + 1));
         // A seat that was asked for as a member would take us from those whom we lead.
-        (self.scout.asked, self.scout.wanted) = (None, None);
+        self.scout.forget();
         if self.timers.get(Timer::Scout).is_none() {
             self.plan_scout(now, true);
         }
@@ -131,7 +132,15 @@ impl Dicast {
             seat.place = beat.place;
         }
         let speaks = seat.child == beat.child;
-        let fit_changed = std::mem::replace(&mut seat.fit, beat.fit) != beat.fit;
+        // Which site a node is of it says but once.
+        let marks = match level {
+            1 => Marks {
+                fit: beat.marks.fit,
+                ..seat.marks
+            },
+            _ => beat.marks,
+        };
+        let marks_changed = std::mem::replace(&mut seat.marks, marks) != marks;
         let child = post
             .children
             .entry(beat.slot)
@@ -149,7 +158,7 @@ impl Dicast {
         if let Some(said) = beat.child.filter(|said| Some(*said) != known) {
             self.reconcile(now, level, beat.slot, said);
         }
-        if fit_changed {
+        if marks_changed {
             self.on_seat_changed(now, level, beat.slot);
         }
         self.on_values(now, from, level, beat, transit, speaks);

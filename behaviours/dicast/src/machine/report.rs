@@ -9,6 +9,7 @@ use crate::{
     Message,
     aggregate::{Item, KeyId, KeySpec, Record, Report, Sample, Source, Urgency, Verdict, budget},
     decide,
+    label::Marks,
     machine::widths::senders,
     wire::Beat,
 };
@@ -98,7 +99,10 @@ impl Dicast {
         let below = self.posts.get(&(level - 1)).map(|post| &post.view);
         let size = below.map_or(1, |view| view.roster.size());
         let child = below.map(|view| view.cluster);
-        let fit = self.me.reachable;
+        let marks = match level {
+            1 => Marks::of(self.me.reachable),
+            _ => self.marks_of_post(level - 1),
+        };
         let place = below.map_or(self.me.place, |view| {
             decide::centre(view.roster.iter().map(|(_, seat)| seat.place))
         });
@@ -127,7 +131,7 @@ impl Dicast {
             slot: membership.slot,
             seq,
             size,
-            fit,
+            marks,
             place: link.place_to_tell(place),
             child,
             keys,

@@ -16,8 +16,8 @@ use super::{Dicast, Timer};
 use crate::{
     Message,
     cluster::Place,
-    decide,
-    state::{Doubt, Phase, Post, Purpose},
+    decide, label,
+    state::{Doubt, Membership, Phase, Post, Purpose},
     wire::{Join, Places},
 };
 
@@ -37,7 +37,7 @@ impl Dicast {
     /// Sets when we look next. `anew`: whether we have just taken a seat.
     pub(super) fn plan_scout(&mut self, now: Time, anew: bool) {
         if anew {
-            (self.scout.asked, self.scout.wanted) = (None, None);
+            self.scout.forget();
         }
         let config = &self.config;
         let early = self.scout.looks < config.scouts_soon;
@@ -60,7 +60,9 @@ impl Dicast {
             self.look_above(now, level);
             return;
         }
-        let Some(leaf) = self.leaf.as_ref().filter(|_| self.may_move()) else {
+        // Who has a label sits with its like, wherever that is.
+        let may = self.may_move() && self.me.label.is_none();
+        let Some(leaf) = self.leaf.as_ref().filter(|_| may) else {
             return;
         };
         let top = leaf.path.0.last().filter(|_| early && from_root);
@@ -76,15 +78,38 @@ impl Dicast {
 
     /// The highest of our posts whose cluster might sit below another parent than it does.
     fn movable_post(&self) -> Option<u8> {
-        let movable = |post: &Post| {
-            let up = post.up.as_ref();
-            let beside = up.is_some_and(|up| !up.path.0.is_empty() && up.doubt == Doubt::None);
-            beside && matches!(post.phase, Phase::Acting)
-        };
+        let alone = |post: &Post| post.up.as_ref().is_some_and(|up| !sits_with_kin(up));
         let mut posts = self.posts.iter().rev();
-        let (&level, _) = posts.find(|(_, post)| movable(post))?;
+        let movable = |level: u8, post: &Post| alone(post) && self.may_have_another_parent(level);
+        let (&level, _) = posts.find(|(level, post)| movable(**level, post))?;
+        Some(level)
+    }
+
+    fn may_have_another_parent(&self, level: u8) -> bool {
         let stays = self.leaving_since.is_none() && !self.seeks.contains_key(&(level + 1));
-        stays.then_some(level)
+        let post = self.posts.get(&level);
+        let up = post.and_then(|post| post.up.as_ref());
+        let beside = up.is_some_and(|up| !up.path.0.is_empty() && up.doubt == Doubt::None);
+        stays && beside && post.is_some_and(|post| matches!(post.phase, Phase::Acting))
+    }
+
+    /// Our cluster of level 1, which is a label's own, goes below the parent of others of that
+    /// label.
+    pub(super) fn follow(&mut self, now: Time, parent: &Contact) {
+        if self.may_have_another_parent(1) {
+            self.scout.wanted = Some(parent.id);
+            self.scout.follows = true;
+            self.ask_to_move(now, parent, (2, 2));
+        }
+    }
+
+    /// Our cluster of this level is too small, and none of its siblings lets its members in: it
+    /// goes below the nearest other parent who has children that do.
+    pub(super) fn flee(&mut self, now: Time, level: u8) {
+        if self.movable_post() == Some(level) {
+            self.scout.flees = true;
+            self.look_above(now, level);
+        }
     }
 
     /// Asks our parent which siblings it has: they may be nearer to our cluster of this level.
@@ -111,7 +136,8 @@ impl Dicast {
         let Some((nearest, place)) = nearest.cloned() else {
             return;
         };
-        if here.0.is_some() && is_nearer(here.estimate_us(place), own_us) {
+        let flees = std::mem::take(&mut self.scout.flees);
+        if flees || here.0.is_some() && is_nearer(here.estimate_us(place), own_us) {
             self.scout.wanted = Some(nearest.id);
             self.ask_to_move(now, &nearest, (target, target));
         }
@@ -133,7 +159,8 @@ impl Dicast {
     /// agent in between, whom its members would lose, or our cluster may be about to change.
     pub(super) fn may_take(&self, level: u8) -> bool {
         match level {
-            1 => self.may_move(),
+            1 => self.may_move() || self.may_follow(),
+            2 if self.scout.follows => self.may_have_another_parent(1),
             _ => self.movable_post() == Some(level - 1),
         }
     }
@@ -146,7 +173,7 @@ impl Dicast {
         }
     }
 
-    fn ask_to_move(&mut self, now: Time, whom: &Contact, (target, at): (u8, u8)) {
+    pub(super) fn ask_to_move(&mut self, now: Time, whom: &Contact, (target, at): (u8, u8)) {
         // Whoever had us before may give us a seat again.
         self.vacated.take_if(|(agent, _)| *agent == whom.id);
         let seat = match target {
@@ -246,6 +273,13 @@ impl Dicast {
             self.ask_to_move(now, &nearest, (1, 1));
         }
     }
+}
+
+/// Whether a sibling is of the label whose own our cluster is.
+fn sits_with_kin(up: &Membership) -> bool {
+    let roster = &up.view.roster;
+    let label = roster.get(up.slot).and_then(|seat| seat.marks.label);
+    label.is_some_and(|label| label::count(roster, label) > 1)
 }
 
 fn is_nearer(us: u32, than_us: u64) -> bool {

@@ -8,7 +8,7 @@ use rand::RngExt;
 use super::{Dicast, Timer};
 use crate::{
     Event, Message, Name, Refusal,
-    cluster::{ClusterRef, Path, Place, Roster, View},
+    cluster::{ClusterRef, Path, Place, Roster, Seat, View},
     decide,
     state::{Doubt, Measurement, Membership, Purpose, Seek},
     track::DOUBLE_JOINED,
@@ -20,6 +20,10 @@ const DECLINED: Duration = Duration::from_secs(20);
 
 /// Longest random pause before a search begins anew, microseconds.
 const PAUSE_US_MAX: u64 = 3_000_000;
+
+/// How long a node with a label waits for what the directory knows of others, before it goes where
+/// the way is shortest.
+const LABEL_WAIT: Duration = Duration::from_millis(1_500);
 
 /// Contacts that wait to be asked. Overflow: those that the directory names are left out.
 const NEXT_MAX: usize = 64;
@@ -40,7 +44,11 @@ impl Dicast {
         };
         self.seeks.insert(target, seek);
         self.refill(target);
-        self.timers.set(Timer::Seek(target), now);
+        // Where others of our label sit the directory may know.
+        let label = self.me.label.filter(|_| target == 1).map(Name::Label);
+        let waits = label.is_some_and(|label| self.want(now, label));
+        let wait = if waits { LABEL_WAIT } else { Duration::ZERO };
+        self.timers.set(Timer::Seek(target), now + wait);
     }
 
     /// Fills the list of whom to ask: our own posts and the clusters above first, then whoever may
@@ -111,11 +119,11 @@ impl Dicast {
         self.timers.set_earliest(Timer::Seek(target), now);
     }
 
-    /// These are asked before all others.
-    pub(super) fn ask_first(&mut self, target: u8, contacts: &[Contact]) {
+    /// These are asked before all others, as who know a cluster of level `at`; 0 if nobody knows.
+    pub(super) fn ask_first(&mut self, target: u8, contacts: &[Contact], at: u8) {
         let seek = self.seeks.get_mut(&target);
         if let Some(seek) = seek.filter(|seek| seek.next.len() < NEXT_MAX) {
-            let first = contacts.iter().rev().map(|contact| (contact.clone(), 0));
+            let first = contacts.iter().rev().map(|contact| (contact.clone(), at));
             seek.next.extend(first);
         }
     }
@@ -174,7 +182,10 @@ impl Dicast {
         let Some(seek) = self.seeks.get_mut(&target) else {
             return;
         };
-        seek.silent_since = now;
+        if !agents.is_empty() {
+            // Else there is a tree, but no place in it: all its clusters may be those of sites.
+            seek.silent_since = now;
+        }
         seek.led_at = Some(now);
         seek.asked = None;
         seek.hops += 1;
@@ -522,10 +533,20 @@ impl Dicast {
     }
 }
 
-/// The children of `view` nearest to `place`, as an answer to a joiner.
-pub(super) fn children(view: &View, place: Place) -> Places {
+/// The children of `view` that let in a joiner, the nearest first; those of its label alone, if
+/// there are any.
+pub(super) fn children(view: &View, joiner: &Seat) -> Places {
     let max = crate::wire::PLACES_MAX;
-    let agents = decide::nearest(view.roster.iter(), place, max);
+    let label = joiner.marks.label;
+    let own = |seat: &Seat| label.is_some() && seat.marks.label == label;
+    let kin = view.roster.iter().any(|(_, seat)| own(seat));
+    // A cluster that is a label's own may sit anywhere.
+    let anywhere = joiner.child.is_some() && joiner.marks.closed;
+    let fitting = view.roster.iter().filter(|(_, seat)| {
+        let open = anywhere || seat.marks.lets_in(label);
+        open && (!kin || own(seat))
+    });
+    let agents = decide::nearest(fitting, joiner.place, max);
     Places {
         level: view.level - 1,
         same: false,

@@ -10,6 +10,7 @@ use crate::{
     Message,
     cluster::{ClusterRef, Roster, Seat, View},
     decide,
+    label::{self, Marks},
     state::{FORMER, Former, Membership, Phase, Purpose, Request},
     wire::{Poles, Sides, Twin, Welcome},
 };
@@ -96,10 +97,8 @@ impl Dicast {
 
     /// Decides who goes, and asks the parent.
     pub(super) fn divide(&mut self, now: Time, level: u8) {
-        let me = self.id();
-        let (size_min, proven) = (self.config.size_min, self.config.proven);
-        let name = self.new_name();
-        let Some(post) = self.posts.get_mut(&level) else {
+        let (me, size_min) = (self.id(), self.config.size_min);
+        let Some(post) = self.posts.get(&level) else {
             return;
         };
         let Phase::Dividing { poles, sides } = &post.phase else {
@@ -107,14 +106,32 @@ impl Dicast {
         };
         let roster = &post.view.roster;
         let away = leaving(roster, *poles, sides, size_min, me, self.me.place);
-        let side: Roster = seats_of(roster, &away);
+        self.part(now, level, away);
+    }
+
+    /// Asks the parent for a sibling in which these seats will be.
+    pub(super) fn part(&mut self, now: Time, level: u8, away: Vec<u8>) {
+        let (me, proven) = (self.id(), self.config.proven);
+        let size_min = self.config.size_min;
+        let name = self.new_name();
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let side: Roster = seats_of(&post.view.roster, &away);
         let agent = decide::rank(&side, proven).first().copied();
         let agent = agent.and_then(|slot| side.get(slot)).cloned();
         let Some(agent) = agent.filter(|agent| agent.id() != me) else {
             self.give_up_change(now, level);
             return;
         };
+        let label = label::owner(&side, size_min).filter(|_| level == 1);
+        let below = side.iter().all(|(_, seat)| seat.marks.closed);
         let sibling = Seat {
+            marks: Marks {
+                label,
+                closed: label.is_some() || level > 1 && below,
+                ..agent.marks
+            },
             child: Some(name),
             size: side.size(),
             place: decide::centre(side.iter().map(|(_, seat)| seat.place)),
@@ -302,7 +319,8 @@ fn leaving(
             .unwrap_or_else(|| (estimate(seat, one), estimate(seat, other)));
         (slot, one_us, other_us)
     });
-    let to_other = decide::cut(measured.collect(), size_min);
+    let label = |slot: u8| roster.get(slot).and_then(|seat| seat.marks.label);
+    let to_other = decide::cut(measured.collect(), label, size_min);
     let stays_at_other = if let Some(slot) = roster.find(agent) {
         to_other.contains(&slot)
     } else {

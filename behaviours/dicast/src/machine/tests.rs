@@ -3,6 +3,7 @@
 mod beheaded;
 mod directory;
 mod hostile;
+mod labels;
 mod posts;
 mod schedules;
 mod starts;

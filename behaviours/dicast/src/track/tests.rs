@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     aggregate::{Item, Reporter, Source, Summary},
     cluster::Place,
+    label::Marks,
 };
 
 fn told(level: u8, slot: u8, count: u64) -> Down {
@@ -33,7 +34,7 @@ fn view_of(nodes: u32) -> View {
         contact: Contact::bare(NodeId::from_index(index)),
         incarnation: 1,
         place: Place(None),
-        fit: true,
+        marks: Marks::of(true),
         up_s: 0,
         child: Some(ClusterRef {
             id: u64::from(index),

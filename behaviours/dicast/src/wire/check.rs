@@ -61,7 +61,9 @@ pub(super) fn lawful(message: &Message) -> Result<(), Malformed> {
         | Message::Got(_)
         | Message::Widths(_)
         | Message::Full(_)
-        | Message::Specs(_) => Ok(()),
+        | Message::Specs(_)
+        | Message::Kin(_)
+        | Message::Gather(_) => Ok(()),
     }
 }
 

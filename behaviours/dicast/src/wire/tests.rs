@@ -7,7 +7,10 @@ use opus_core::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::cluster::{Ancestor, LEVELS_MAX, Place, Roster, SEATS_MAX};
+use crate::{
+    cluster::{Ancestor, LEVELS_MAX, Place, Roster, SEATS_MAX},
+    label::Label,
+};
 
 fn seat(index: u32, hint: usize) -> Seat {
     let mut contact = Contact::bare(NodeId([u8::try_from(index).unwrap(); 32]));
@@ -20,7 +23,10 @@ fn seat(index: u32, hint: usize) -> Seat {
             20_000_000,
             1_000,
         ))),
-        fit: true,
+        marks: Marks {
+            label: Some(Label([7; 16])),
+            ..Marks::of(true)
+        },
         up_s: u32::MAX,
         child: Some(ClusterRef {
             id: u64::MAX,
@@ -62,7 +68,7 @@ fn a_beat_is_small() {
         slot: 63,
         seq: 100_000,
         size: 1,
-        fit: true,
+        marks: Marks::of(true),
         place: Place(None),
         child: None,
         keys: u16::MAX,

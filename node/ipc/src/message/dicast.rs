@@ -173,6 +173,9 @@ pub struct SeatLine {
     pub role: String,
     /// Whether it may hold a post: others can dial it.
     pub fit: bool,
+    /// The label of its site, if it is of one: 32 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 /// A key, and what is known of it.

@@ -14,7 +14,7 @@ const LIFETIME: Duration = Duration::from_secs(900);
 /// Between which an answer is under way, microseconds: a few round trips, one after the other.
 const WAIT_US: (u64, u64) = (200_000, 800_000);
 
-/// See the module. One record a name, and there is one name.
+/// See the module. One record a name.
 #[derive(Debug)]
 pub(super) struct Directory {
     rng: Rng,

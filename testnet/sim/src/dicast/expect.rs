@@ -24,6 +24,8 @@ pub struct DicastExpect {
     /// Most.
     pub size_violations_max: Option<u64>,
     /// Most.
+    pub label_violations_max: Option<u64>,
+    /// Most.
     pub fence_violations_max: Option<u64>,
     /// Most.
     pub double_seat_violations_max: Option<u64>,
@@ -118,7 +120,7 @@ impl DicastExpect {
         Ok(())
     }
 
-    fn of_tree(&self, out: &DicastOutcome) -> [(&'static str, bool); 11] {
+    fn of_tree(&self, out: &DicastOutcome) -> [(&'static str, bool); 12] {
         [
             ("events", least(self.events_min, Some(out.events))),
             ("wall_s", most(self.wall_s_max, out.wall_s)),
@@ -134,6 +136,10 @@ impl DicastExpect {
             (
                 "size_violations",
                 most(self.size_violations_max, Some(out.size_violations)),
+            ),
+            (
+                "label_violations",
+                most(self.label_violations_max, out.label_violations),
             ),
             (
                 "fence_violations",

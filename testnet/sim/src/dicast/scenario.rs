@@ -82,6 +82,9 @@ pub struct DicastScenario {
     /// Nodes that come and go.
     #[serde(default)]
     pub churn: Option<Comings>,
+    /// Nodes that shall sit together.
+    #[serde(default)]
+    pub sites: Option<Sites>,
     /// What is expected.
     #[serde(default)]
     pub expect: DicastExpect,
@@ -173,6 +176,20 @@ pub struct Comings {
     pub away_s: (f64, f64),
     /// Which share of them crashes without a word; the others leave.
     pub crash: f64,
+}
+
+/// Sites, whose nodes have a label each.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sites {
+    /// How many.
+    pub count: usize,
+    /// Nodes of the smallest; sizes are drawn so that there are as many small sites as large ones.
+    pub least: usize,
+    /// Nodes of the largest.
+    pub most: usize,
+    /// Which share of the sites is scattered all over; the others stand around one place.
+    pub scattered: f64,
 }
 
 /// The same scenario where time is short: other numbers, and what cannot be expected of them.
@@ -299,8 +316,9 @@ impl DicastScenario {
         let churn = self.churn.iter().map(|it| ("churn", it.crash));
         let crashes = self.crashes.iter().map(|it| ("crashes", it.share));
         let cuts = self.cuts.iter().map(|it| ("cuts", it.share));
+        let sites = self.sites.iter().map(|it| ("sites", it.scattered));
         let shares = alone.into_iter().chain(pauses).chain(churn);
-        for (field, share) in shares.chain(crashes).chain(cuts) {
+        for (field, share) in shares.chain(crashes).chain(cuts).chain(sites) {
             if !(0.0..=1.0).contains(&share) {
                 return no(field, "have shares within 0 and 1");
             }
@@ -320,6 +338,11 @@ impl DicastScenario {
                 "pauses",
                 "come each second at most and last 1 ms to an hour",
             );
+        }
+        if let Some(sites) = &self.sites
+            && (sites.least == 0 || sites.most < sites.least)
+        {
+            return no("sites", "have one node at least, and at most no fewer");
         }
         if let Some(churn) = &self.churn {
             if !(0.0..=60.0).contains(&churn.per_min) {

@@ -3,6 +3,7 @@
 mod cut;
 mod judge;
 mod seats;
+mod sites;
 
 use std::collections::BTreeMap;
 
@@ -10,10 +11,10 @@ use opus_core::{Seed, Time};
 use opus_net::Regions;
 use opus_site::{
     Status,
-    dicast::{Config, Scope, aggregate::Value},
+    dicast::{Config, Scope, aggregate::Value, label::Label},
 };
 
-use self::{cut::Parts, seats::Seats};
+use self::{cut::Parts, seats::Seats, sites::Together};
 use super::{
     Crashed, DicastOutcome, DicastScenario, MARKS, Moment, Weigh,
     history::percentile,
@@ -48,6 +49,7 @@ pub(super) struct Watch {
     liars: Vec<bool>,
     parts: Vec<Part>,
     seats: Seats,
+    together: Together,
     cut: Option<Parts>,
     misfits: BTreeMap<u64, u64>,
     marks: [Marks; 2],
@@ -63,7 +65,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(scenario: &DicastScenario, liars: Vec<bool>) -> Self {
+    pub(super) fn new(
+        scenario: &DicastScenario,
+        liars: Vec<bool>,
+        labels: Vec<Option<Label>>,
+    ) -> Self {
         let never = |&lies: &bool| Part {
             seated_s: None,
             gone_s: u64::MAX,
@@ -75,6 +81,7 @@ impl Watch {
             refused: 0,
             parts: liars.iter().map(never).collect(),
             seats: Seats::new(liars.len()),
+            together: Together::new(labels),
             liars,
             cut: None,
             misfits: BTreeMap::new(),
@@ -146,6 +153,7 @@ impl Watch {
             self.look_at_nearness(driver, hierarchy, regions);
         }
         self.look_at_sizes(hierarchy, second, size_min);
+        self.look_at_sites(driver, hierarchy, second, size_min);
         self.look_at_crash(census.covered, census.alive, census.dead_seats, second);
         let mut moment = Moment {
             at_s: second,
@@ -284,6 +292,7 @@ impl Watch {
         if scenario.unreachable > 0.0 {
             out.posts_unreachable = Some(self.seats.posts_hidden);
         }
+        out.label_violations = self.together.told();
         out.double_seat_violations = self.seats.twice_violations;
         out.orphan_s_max = self.seats.orphan_s_max;
         out.schema = 1;

@@ -9,7 +9,7 @@ use crate::{Command, Config, Dicast, Event, Message, Name};
 
 /// A directory that answers at once, and of which all is known that was asked and told.
 #[derive(Default)]
-struct Directory {
+pub(super) struct Directory {
     records: BTreeMap<Name, Vec<Contact>>,
     seen: usize,
     /// Who asked when.
@@ -20,7 +20,7 @@ struct Directory {
 
 impl Directory {
     /// Runs the world for so long.
-    fn run(&mut self, world: &mut World, seconds: u64) {
+    pub(super) fn run(&mut self, world: &mut World, seconds: u64) {
         for _ in 0..seconds * 2 {
             world.run_for(Duration::from_millis(500));
             while let Some((at, node, event)) = world.net.events.get(self.seen).cloned() {

@@ -16,6 +16,7 @@ use super::world::World;
 use crate::{
     Command, Config, Dicast, Message,
     cluster::{ClusterRef, LEVELS_MAX, Place, SEATS_MAX, Seat, View},
+    label::Marks,
     state::{Check, Why},
     testing,
     wire::{Accuse, Claim, Fenced, Join, Merge, Takeover},
@@ -157,7 +158,7 @@ fn a_stranger_can_neither_take_a_cluster_over_nor_claim_a_living_one() {
         let seat = Seat {
             contact: contact.clone(),
             child: Some(cluster),
-            fit: true,
+            marks: Marks::of(true),
             ..view.roster.iter().next().unwrap().1.clone()
         };
         let mut lies = vec![
@@ -205,7 +206,7 @@ fn questions_of_others_leave_room_for_ones_own() {
         contact: Contact::bare(NodeId::from_index(1)),
         incarnation: 1,
         place: Place(None),
-        fit: true,
+        marks: Marks::of(true),
         up_s: 0,
         child: None,
         size: 1,

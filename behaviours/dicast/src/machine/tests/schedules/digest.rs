@@ -120,7 +120,14 @@ impl Digest {
     fn view(&mut self, it: &View) {
         (it.cluster, it.level, it.agent.id, &it.deputies.0).hash(&mut self.0);
         for (slot, seat) in it.roster.iter() {
-            (slot, seat.id(), seat.incarnation, seat.fit, seat.child).hash(&mut self.0);
+            (
+                slot,
+                seat.id(),
+                seat.incarnation,
+                seat.marks.fit,
+                seat.child,
+            )
+                .hash(&mut self.0);
         }
     }
 

@@ -138,5 +138,7 @@ fn kind_of(message: &Message) -> &'static str {
         Message::Specs(_) => "Specs",
         Message::AskPath(_) => "AskPath",
         Message::Path(_) => "Path",
+        Message::Kin(_) => "Kin",
+        Message::Gather(_) => "Gather",
     }
 }

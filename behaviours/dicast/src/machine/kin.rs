@@ -1,0 +1,365 @@
+//! The nodes of one label find each other, and sit together.
+//!
+//! The agent of each cluster of level 1 in which some of a label sit looks into the directory for
+//! where others do, and asks there how many. The fewer go to the more, one by one; whoever has the
+//! most publishes where they are, and newcomers begin there. Of d and more that sit with others
+//! their cluster makes a cluster of their own.
+//!
+//! Only answers count, and only of those whom the directory names: a stranger can make an agent
+//! look, and no more.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use opus_core::Contact;
+use opus_core::{NodeId, Time};
+use rand::RngExt;
+
+use super::{Dicast, heal::PAUSES};
+use crate::{
+    Event, Message, Name, Refusal,
+    cluster::{ClusterRef, SEATS_MAX},
+    label::{self, Gather, Kin, Label, Marks},
+    state::Doubt,
+};
+
+/// How soon an agent looks that has found members of a label in its cluster.
+const SOON: (f64, f64) = (0.02, 0.1);
+
+/// So long after a look it publishes, unless it has found more of them by then.
+const LOOKED: Duration = Duration::from_secs(2);
+
+/// How soon after members were told to go elsewhere they are told again.
+const AGAIN: Duration = Duration::from_secs(4);
+
+/// Of the contacts that the directory names so many are asked.
+const ASKED: usize = 2;
+
+/// The first pause between two looks is so much of that between two greetings of a root: what came
+/// to sit apart while the tree formed shall not do so for long.
+const FIRST: f64 = 0.25;
+
+/// The longest pause is at most 2 to this times the first.
+const DOUBLINGS_MAX: u32 = 16;
+
+/// An agent's search for the others of a label in its cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    look_at: Time,
+    looks: u32,
+    publish_at: Option<Time>,
+    asked: Vec<NodeId>,
+    /// Where there are more, and we, who hold the post, have to go too.
+    away: bool,
+    /// When members were last told to go elsewhere.
+    told_at: Time,
+    /// Below which parent we looked, and whether the cluster was the label's own.
+    at: (Option<u64>, bool),
+}
+
+impl Dicast {
+    pub(super) fn on_label(&mut self, id: u64, label: Option<Label>) {
+        if self.running {
+            self.refuse(id, Refusal::Started);
+            return;
+        }
+        self.me.label = label;
+    }
+
+    /// Whom our post at `level` lets in.
+    pub(super) fn marks_of_post(&self, level: u8) -> Marks {
+        let fit = Marks::of(self.me.reachable);
+        let Some(post) = self.posts.get(&level) else {
+            return fit;
+        };
+        if level == 1 {
+            let label = label::owner(&post.view.roster, self.config.size_min);
+            let closed = label.is_some();
+            return Marks {
+                label,
+                closed,
+                ..fit
+            };
+        }
+        let mut seats = post.view.roster.iter();
+        let closed = seats.all(|(_, seat)| seat.marks.closed);
+        Marks { closed, ..fit }
+    }
+
+    /// Whether our post at `level` takes in a node of this label. A tree of one cluster has to.
+    pub(super) fn lets_in(&self, level: u8, label: Option<Label>) -> bool {
+        level > 1 || self.is_root(level) || self.marks_of_post(level).lets_in(label)
+    }
+
+    /// The seats that go to a cluster of their own: of d or more of one label that sit with
+    /// others, or these others. None if those that stay would find no place.
+    pub(super) fn to_part(&self, level: u8) -> Option<Vec<u8>> {
+        let post = self.posts.get(&level).filter(|_| level == 1)?;
+        let (size_min, roster) = (self.config.size_min, &post.view.roster);
+        let groups = label::groups(roster);
+        let (label, group) = groups.iter().find(|(_, group)| {
+            let others = roster.len() - group.len();
+            group.len() >= size_min
+                && others > 0
+                && (others >= size_min || self.is_room_for(others))
+        })?;
+        if self.me.label != Some(*label) {
+            return Some(group.clone());
+        }
+        let others = roster.iter().map(|(slot, _)| slot);
+        Some(others.filter(|slot| !group.contains(slot)).collect())
+    }
+
+    /// Whether a sibling of our cluster of level 1 could take in so many that have no label.
+    fn is_room_for(&self, nodes: usize) -> bool {
+        let up = self.posts.get(&1).and_then(|post| post.up.as_ref());
+        up.is_some_and(|up| {
+            let mut others = up.view.roster.iter().filter(|(slot, _)| *slot != up.slot);
+            others.any(|(_, seat)| {
+                seat.marks.lets_in(None) && seat.size as usize + nodes <= SEATS_MAX
+            })
+        })
+    }
+
+    /// Once a heartbeat: where the others are of each label in our cluster.
+    pub(super) fn look_for_kin(&mut self, now: Time) {
+        let post = self.posts.get(&1).filter(|_| self.leaving_since.is_none());
+        let groups = post.map_or_else(BTreeMap::new, |post| label::groups(&post.view.roster));
+        self.kin.retain(|label, _| groups.contains_key(label));
+        for label in groups.into_keys() {
+            self.look_for(now, label);
+        }
+    }
+
+    fn look_for(&mut self, now: Time, label: Label) {
+        self.watch_anew(now, label);
+        if self.gather_beside(now, label) {
+            return;
+        }
+        let draw = self.rng.random_range(PAUSES.0..PAUSES.1);
+        let (first, longest) = (self.config.hello.mul_f64(FIRST), self.config.publish);
+        let Some(watch) = self.kin.get_mut(&label) else {
+            return;
+        };
+        let publishes = watch.publish_at.take_if(|at| now >= *at).is_some();
+        if now >= watch.look_at {
+            let pause = (first * (1 << watch.looks.min(DOUBLINGS_MAX))).min(longest);
+            watch.look_at = now + pause.mul_f64(draw);
+            watch.looks = watch.looks.saturating_add(1);
+            watch.publish_at = Some(now + LOOKED);
+            watch.asked.clear();
+            self.tell(Event::Want(Name::Label(label)));
+        }
+        if publishes {
+            self.publish_kin(label);
+        }
+    }
+
+    /// What was found holds for where our cluster was and whose it was: else the search is young
+    /// again.
+    fn watch_anew(&mut self, now: Time, label: Label) {
+        let up = self.posts.get(&1).and_then(|post| post.up.as_ref());
+        let own = self.marks_of_post(1).label == Some(label);
+        let at = (up.map(|up| up.view.cluster.id), own);
+        if self.kin.get(&label).is_some_and(|watch| watch.at == at) {
+            return;
+        }
+        let soon = self.rng.random_range(SOON.0..SOON.1);
+        let watch = Watch {
+            at,
+            look_at: now + self.config.hello.mul_f64(soon),
+            looks: 0,
+            publish_at: None,
+            asked: Vec::new(),
+            told_at: Time::ZERO,
+            away: false,
+        };
+        self.kin.insert(label, watch);
+    }
+
+    /// Members of a label that sit with others go to a sibling that is their label's own, if there
+    /// is one. Returns whether there is.
+    fn gather_beside(&mut self, now: Time, label: Label) -> bool {
+        let own = self.marks_of_post(1).label == Some(label);
+        let up = self.posts.get(&1).and_then(|post| post.up.as_ref());
+        let beside = up.and_then(|up| {
+            let mut seats = up.view.roster.iter();
+            let beside = seats.find(|(_, seat)| seat.marks.label == Some(label));
+            beside.map(|(_, seat)| seat.contact.clone())
+        });
+        let Some(agent) = beside.filter(|_| !own) else {
+            return false;
+        };
+        let watch = self.kin.get_mut(&label);
+        if let Some(watch) = watch.filter(|it| now.since(it.told_at) >= AGAIN) {
+            watch.told_at = now;
+            self.gather(now, label, &agent);
+        }
+        true
+    }
+
+    fn publish_kin(&mut self, label: Label) {
+        let Some(post) = self.posts.get(&1) else {
+            return;
+        };
+        self.tell(Event::Publish {
+            name: Name::Label(label),
+            contacts: post.view.ancestor().posts().cloned().collect(),
+        });
+    }
+
+    /// The directory names some who may sit with others of this label.
+    pub(super) fn on_kin_found(&mut self, now: Time, label: Label, contacts: &[Contact]) {
+        let me = self.id();
+        let (Some(post), Some(watch)) = (self.posts.get(&1), self.kin.get_mut(&label)) else {
+            return;
+        };
+        let roster = &post.view.roster;
+        if contacts
+            .iter()
+            .any(|it| it.id == me || roster.find(it.id).is_some())
+        {
+            return;
+        }
+        let asked: Vec<Contact> = contacts.iter().take(ASKED).cloned().collect();
+        watch.asked = asked.iter().map(|contact| contact.id).collect();
+        if let Some(kin) = self.kin_here(label, true) {
+            for to in asked {
+                self.send_to(now, &to, Message::Kin(kin.clone()));
+            }
+        }
+    }
+
+    /// What we say of a label in the cluster of level 1 that we lead, or sit in.
+    fn kin_here(&self, label: Label, asks: bool) -> Option<Kin> {
+        let post = self.posts.get(&1);
+        let leaf = self.leaf.as_ref().map(|leaf| &leaf.view);
+        let view = post.map(|post| &post.view).or(leaf)?;
+        let own = self.marks_of_post(1).label == Some(label);
+        let up = post.and_then(|post| post.up.as_ref()).filter(|_| own);
+        let here = u32::try_from(label::count(&view.roster, label)).unwrap_or(u32::MAX);
+        let siblings = up.map_or(0, |up| {
+            let seats = up.view.roster.iter().filter(|(slot, _)| *slot != up.slot);
+            let kin = seats.filter(|(_, seat)| seat.marks.label == Some(label));
+            kin.fold(0, |sum: u32, (_, seat)| sum.saturating_add(seat.size))
+        });
+        Some(Kin {
+            label,
+            nodes: here.saturating_add(siblings),
+            cluster: view.cluster,
+            agent: view.agent.clone(),
+            parent: up.map(|up| up.view.agent.clone()),
+            asks,
+        })
+    }
+
+    pub(super) fn on_kin(&mut self, now: Time, from: NodeId, kin: &Kin) {
+        let Some(ours) = self.kin_here(kin.label, false) else {
+            return;
+        };
+        if kin.asks {
+            self.send(now, from, Message::Kin(ours.clone()));
+        }
+        let together = self.is_sibling_of(kin.label, kin.cluster);
+        let Some(watch) = self.kin.get_mut(&kin.label) else {
+            return;
+        };
+        if ours.cluster.id == kin.cluster.id {
+            return;
+        }
+        let more = (kin.nodes, kin.cluster.id) > (ours.nodes, ours.cluster.id);
+        if kin.asks {
+            if more && !together {
+                // It publishes when it has our answer; then the directory leads us there.
+                watch.look_at = watch.look_at.min(now + AGAIN);
+                watch.looks = 0;
+            }
+        } else if watch.asked.contains(&from) {
+            if together {
+                watch.publish_at = None;
+            } else if more {
+                watch.publish_at = None;
+                watch.look_at = watch.look_at.min(now + AGAIN);
+                self.follow_kin(now, kin);
+            } else {
+                watch.publish_at = Some(now);
+            }
+        }
+    }
+
+    /// Whether that cluster and ours are both this label's own, below one parent.
+    fn is_sibling_of(&self, label: Label, cluster: ClusterRef) -> bool {
+        let own = self.marks_of_post(1).label == Some(label);
+        let up = self.posts.get(&1).and_then(|post| post.up.as_ref());
+        own && up.is_some_and(|up| {
+            let mut seats = up.view.roster.iter();
+            seats.any(|(_, seat)| {
+                let it = seat.child.is_some_and(|child| child.id == cluster.id);
+                it && seat.marks.label == Some(label)
+            })
+        })
+    }
+
+    /// Our members of a label go where more of them are; or their cluster does, if both are theirs
+    /// alone.
+    fn follow_kin(&mut self, now: Time, kin: &Kin) {
+        let own = self.marks_of_post(1).label == Some(kin.label);
+        match kin.parent.as_ref().filter(|_| own) {
+            Some(parent) => self.follow(now, parent),
+            None => self.gather(now, kin.label, &kin.agent),
+        }
+    }
+
+    /// Our members of this label shall go to that agent. We follow once another has the post.
+    fn gather(&mut self, now: Time, label: Label, agent: &Contact) {
+        let me = self.id();
+        let Some(post) = self.posts.get(&1) else {
+            return;
+        };
+        let alone = label::common(&post.view.roster) == Some(label);
+        let gather = Gather {
+            tag: post.view.cluster.tag(),
+            label,
+            agent: agent.clone(),
+        };
+        let seats = post.view.roster.iter();
+        let of_label = seats.filter(|(_, seat)| seat.marks.label == Some(label));
+        let members: Vec<NodeId> = of_label.map(|(_, seat)| seat.id()).collect();
+        for to in members {
+            if to != me {
+                self.send(now, to, Message::Gather(gather.clone()));
+            } else if let Some(watch) = self.kin.get_mut(&label).filter(|_| !alone) {
+                watch.away = true;
+            }
+        }
+    }
+
+    /// Whether we have to give our post of level 1 away to follow the others of our label.
+    pub(super) fn has_to_follow(&self, level: u8) -> bool {
+        let ours = self.me.label.and_then(|label| self.kin.get(&label));
+        level == 1 && ours.is_some_and(|watch| watch.away)
+    }
+
+    /// Our agent knows where more of our label are.
+    pub(super) fn on_gather(&mut self, now: Time, from: NodeId, gather: &Gather) {
+        let ours = self.me.label == Some(gather.label);
+        let told = self.level_of_tag(gather.tag, from) == Some(1);
+        if ours && told && gather.agent.id != from && self.may_follow() {
+            self.scout.wanted = Some(gather.agent.id);
+            self.ask_to_move(now, &gather.agent, (1, 1));
+        }
+    }
+
+    /// Whether nothing speaks against a seat beside others of our label. Who leads a cluster above
+    /// level 1 need not sit in it.
+    pub(super) fn may_follow(&self) -> bool {
+        let settled = self
+            .leaf
+            .as_ref()
+            .is_some_and(|leaf| leaf.doubt == Doubt::None);
+        self.me.label.is_some()
+            && settled
+            && !self.posts.contains_key(&1)
+            && !self.seeks.contains_key(&1)
+            && self.leaving_since.is_none()
+    }
+}
