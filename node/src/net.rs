@@ -10,6 +10,6 @@ pub mod record;
 pub mod transport;
 
 pub use self::{
-    behaviour::{Behaviour, BehaviourEvent, KAD_RECORD_TTL, Machines, NetOptions},
+    behaviour::{Behaviour, BehaviourEvent, KAD_RECORD_TTL, KAD_RECORDS_MAX, Machines, NetOptions},
     transport::{Connections, Guard},
 };

@@ -66,7 +66,8 @@ pub struct Config {
     /// Time between two looks of a root into the directory, and between two records there, give or
     /// take a quarter. The first come soon, each after twice the pause before it, from `hello` on.
     pub publish: Duration,
-    /// The directory is asked again after this at the earliest.
+    /// The directory is asked for the tree, and by a newcomer for its label, again after this at the
+    /// earliest.
     pub want_apart: Duration,
     /// Contacts from the command line and the directory. Overflow: the oldest goes.
     pub seeds_max: usize,

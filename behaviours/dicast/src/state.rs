@@ -11,6 +11,9 @@ use crate::{
     wire::{Office, Welcome},
 };
 
+/// Words that come within this are one burst: a question and its answer, a change that is told.
+const BURST: Duration = Duration::from_millis(400);
+
 /// A seat of ours: as a node in a cluster of level 1, or, above, for a cluster whose agent we are.
 #[derive(Clone, Debug)]
 pub(crate) struct Membership {
@@ -19,7 +22,7 @@ pub(crate) struct Membership {
     pub(crate) path: Path,
     /// The agent's last word.
     pub(crate) heard: Time,
-    /// So long after the one before it.
+    /// How long after the one before it a word came, the last time that it came alone.
     pub(crate) gap: Duration,
     /// Values on their way up and down.
     pub(crate) link: Uplink,
@@ -74,7 +77,11 @@ impl Membership {
 
     /// The agent gave a sign of life.
     pub(crate) fn hear(&mut self, now: Time) {
-        self.gap = now.since(self.heard);
+        // Words of one burst say nothing of the rhythm.
+        let gap = now.since(self.heard);
+        if gap >= BURST {
+            self.gap = gap;
+        }
         self.heard = now;
         self.doubt = Doubt::None;
     }
@@ -249,10 +256,9 @@ pub(crate) struct Scout {
     pub(crate) asked: Option<(NodeId, u8, u8)>,
     /// The nearer agent who is asked for a seat.
     pub(crate) wanted: Option<NodeId>,
-    /// Whether our cluster takes another parent even if that is not nearer, ...
-    pub(crate) flees: bool,
-    /// ... and leaves siblings of its label, since there are more elsewhere.
-    pub(crate) follows: bool,
+    /// Our post of this level takes another parent even if that is not nearer: none of its siblings
+    /// lets its members in, or more of their label are elsewhere.
+    pub(crate) forced: Option<u8>,
 }
 
 impl Scout {
@@ -264,7 +270,7 @@ impl Scout {
     /// Nobody is asked any more.
     pub(crate) fn forget(&mut self) {
         (self.asked, self.wanted) = (None, None);
-        (self.flees, self.follows) = (false, false);
+        self.forced = None;
     }
 
     /// `peer` has nothing for us.

@@ -563,9 +563,9 @@ impl<'de> Deserialize<'de> for Message {
 }
 
 impl Wire for Message {
-    /// 14 KiB: 64 seats with full address hints, and the path above them.
+    /// 36 KiB: an office of 64 seats in a cluster of as many, with labels and full address hints.
     const LIMITS: Limits = Limits {
-        bytes: 14 << 10,
+        bytes: 36 << 10,
         depth: 1,
         items: 1,
         text_keys: false,

@@ -154,8 +154,9 @@ pub struct Machines {
     pub data: std::sync::Arc<Data>,
 }
 
-/// Kademlia's records are those of dicast's directory alone: one, of the root.
-const KAD_RECORDS_MAX: usize = 4;
+/// Kademlia's records are those of dicast's directory alone: of the root, for which there is always
+/// room ([`crate::runtime`]), and of sites.
+pub const KAD_RECORDS_MAX: usize = 256;
 /// Four contacts with their address hints.
 const KAD_RECORD_BYTES_MAX: usize = 1_024;
 /// After this a record that was not written again is gone: three times as long as between two.

@@ -6,14 +6,14 @@
 
 use libp2p::kad::{
     self, GetRecordOk, InboundRequest, PeerRecord, QueryId, QueryResult, Quorum, Record,
-    store::RecordStore,
+    store::{MemoryStore, RecordStore},
 };
 use opus_core::Contact;
 use opus_dicast::{Command, Name};
 use web_time::Instant;
 
 use super::Core;
-use crate::net::{KAD_RECORD_TTL, record};
+use crate::net::{KAD_RECORD_TTL, KAD_RECORDS_MAX, record};
 
 /// Lookups under way. dicast asks for the root each ten seconds at most, and an agent for each
 /// label among its members. Overflow: the oldest is ended.
@@ -41,6 +41,26 @@ pub struct DirectoryCounts {
     pub refused: u64,
     /// Records that it looked for, and that others told.
     pub found: u64,
+}
+
+/// Under which key the records of the root stand.
+fn root_key(network: &str) -> kad::RecordKey {
+    kad::RecordKey::new(&record::key_of(network, Name::Root))
+}
+
+/// Drops what has expired, if the store is full; and for a record of the root another one, since
+/// anybody may fill the store with names of sites.
+fn make_room(store: &mut MemoryStore, root: bool) {
+    if store.records().count() < KAD_RECORDS_MAX {
+        return;
+    }
+    let now = Instant::now();
+    store.retain(|_, record| record.expires.is_none_or(|at| at > now));
+    let soonest = store.records().min_by_key(|record| record.expires);
+    let soonest = soonest.map(|record| record.key.clone());
+    if let Some(key) = soonest.filter(|_| root && store.records().count() >= KAD_RECORDS_MAX) {
+        store.remove(&key);
+    }
 }
 
 #[derive(Debug)]
@@ -87,6 +107,10 @@ impl Core {
             expires: Some(Instant::now() + KAD_RECORD_TTL),
             ..Record::new(kad::RecordKey::new(&key), record::value_of(name, contacts))
         };
+        make_room(
+            kad.store_mut(),
+            record.key == root_key(&self.options.network),
+        );
         match kad.put_record(record, Quorum::One) {
             Ok(_) => self.tree.directory.counts.published += 1,
             Err(error) => tracing::debug!(?error, "a record is not kept"),
@@ -107,7 +131,9 @@ impl Core {
         let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else {
             return;
         };
-        let kept = read.is_some() && kad.store_mut().put(offered).is_ok();
+        let store = kad.store_mut();
+        make_room(store, matches!(read, Some((Name::Root, _))));
+        let kept = read.is_some() && store.put(offered).is_ok();
         let counts = &mut self.tree.directory.counts;
         counts.kept += u64::from(kept);
         counts.refused += u64::from(!kept);
@@ -153,5 +179,52 @@ impl Core {
             name: Some(name),
             contacts,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use libp2p::{PeerId, kad::store::MemoryStoreConfig};
+    use opus_dicast::label::Label;
+
+    use super::*;
+
+    fn record(index: u16, left: Duration) -> Record {
+        let mut label = [0; 16];
+        label[..2].copy_from_slice(&index.to_be_bytes());
+        let key = record::key_of("main", Name::Label(Label(label)));
+        Record {
+            expires: Some(Instant::now() + left),
+            ..Record::new(kad::RecordKey::new(&key), Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_store_full_of_sites_has_room_for_the_root_and_drops_what_has_expired() {
+        let limits = MemoryStoreConfig {
+            max_records: KAD_RECORDS_MAX,
+            ..Default::default()
+        };
+        let mut store = MemoryStore::with_config(PeerId::random(), limits);
+        let full = u16::try_from(KAD_RECORDS_MAX).unwrap();
+        let long = Duration::from_secs(900);
+        for index in 0..full {
+            store.put(record(index, long)).unwrap();
+        }
+        make_room(&mut store, false);
+        assert!(store.put(record(full, long)).is_err());
+        let root = Record::new(root_key("main"), Vec::new());
+        make_room(&mut store, true);
+        store.put(root).unwrap();
+        assert!(store.get(&root_key("main")).is_some());
+        // The one that was longest without a word has gone; one more has expired.
+        let stale = record(7, Duration::ZERO);
+        store.put(stale.clone()).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        make_room(&mut store, false);
+        assert!(store.get(&stale.key).is_none());
+        store.put(record(full, long)).unwrap();
     }
 }

@@ -84,20 +84,22 @@ impl Dicast {
         };
         let roster = &post.view.roster;
         let known = roster.find_seat(&seat);
-        if level == 1 && known.is_none() && !self.lets_in(level, label) {
+        let same = known.and_then(|slot| roster.get(slot));
+        let same = same.is_some_and(|seat| seat.marks.label == label);
+        if level == 1 && !same && !self.lets_in(level, label) {
             self.send(now, to, Message::Busy((level, NEVER)));
             return;
         }
         // A site's nodes sit together even if their cluster has to split for it.
         let kin = label.is_some_and(|label| label::count(roster, label) > 0);
-        let moves = join.moves && !(kin && level == 1);
+        let waits = join.moves && !(kin && level == 1);
         let fit = roster.iter().filter(|(_, seat)| seat.marks.fit).count();
         let room = roster.len() < SEATS_MAX && (seat.marks.fit || 4 * fit > roster.len());
         // Whoever has a seat elsewhere can wait until a split is over.
         let open = match post.phase {
             Phase::Merging { .. } | Phase::Leaving => false,
-            Phase::Acting => !moves || roster.len() < size_split,
-            Phase::Dividing { .. } | Phase::Asking(_) => !moves,
+            Phase::Acting => !waits || roster.len() < size_split,
+            Phase::Dividing { .. } | Phase::Asking(_) => !waits,
         };
         if known.is_none() && !(room && open) {
             self.send(now, to, Message::Busy((level, RETRY)));
@@ -189,7 +191,8 @@ impl Dicast {
         };
         let old = post.view.roster.get(slot);
         let same = old.is_some_and(|old| {
-            (old.id(), old.incarnation, old.child) == (seat.id(), seat.incarnation, seat.child)
+            let who = |seat: &Seat| (seat.id(), seat.incarnation, seat.child, seat.marks);
+            who(old) == who(&seat)
         });
         post.view.roster.put(slot, seat);
         let child = post.children.entry(slot).or_insert_with(|| Child::new(now));

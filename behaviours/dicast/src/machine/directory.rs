@@ -4,7 +4,7 @@
 //! another may be there. A root tells it where it is, after it has looked: one that finds a tree
 //! goes into it and is none any more. What the directory says are hints, and nobody is believed to
 //! be there before it answers. Whoever writes nonsense there costs a few dials a look, and drives
-//! out nothing that is known.
+//! out nothing that is known. What is said of labels is looked after in `kin.rs`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

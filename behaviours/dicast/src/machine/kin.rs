@@ -10,8 +10,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use opus_core::Contact;
-use opus_core::{NodeId, Time};
+use opus_core::{Contact, NodeId, Time};
 use rand::RngExt;
 
 use super::{Dicast, heal::PAUSES};
@@ -31,8 +30,19 @@ const LOOKED: Duration = Duration::from_secs(2);
 /// How soon after members were told to go elsewhere they are told again.
 const AGAIN: Duration = Duration::from_secs(4);
 
-/// Of the contacts that the directory names so many are asked.
+/// Of the contacts that the directory names so many are asked, and of those whom these name.
 const ASKED: usize = 2;
+const ASKED_MAX: usize = 4;
+
+/// As many as can sit below one parent are believed.
+const NODES_MAX: u32 = 4_096;
+
+/// After so many looks at which nobody had gone to those who say that they are more, we publish
+/// all the same: they may lie.
+const IDLE_MAX: u32 = 4;
+
+/// Labels that are looked for in one heartbeat: others wait for the next.
+const LOOKS_MAX: usize = 4;
 
 /// The first pause between two looks is so much of that between two greetings of a root: what came
 /// to sit apart while the tree formed shall not do so for long.
@@ -50,10 +60,51 @@ pub(crate) struct Watch {
     asked: Vec<NodeId>,
     /// Where there are more, and we, who hold the post, have to go too.
     away: bool,
-    /// When members were last told to go elsewhere.
+    /// When members were last told to go to a sibling.
     told_at: Time,
+    /// When somebody who was not asked last said that there are more with it.
+    hinted_at: Time,
     /// Below which parent we looked, and whether the cluster was the label's own.
     at: (Option<u64>, bool),
+    /// How many there were at the last look, and at how many looks before it as many.
+    nodes: u32,
+    idle: u32,
+}
+
+/// Where nodes of a label sit.
+struct Home {
+    /// As many as [`Kin::nodes`] says.
+    nodes: u32,
+    cluster: ClusterRef,
+    agent: Contact,
+    /// The cluster above.
+    above: Option<u64>,
+    /// Its agent, if the cluster is the label's own.
+    parent: Option<Contact>,
+}
+
+impl Home {
+    fn kin(&self, label: Label, asks: bool) -> Kin {
+        Kin {
+            label,
+            nodes: self.nodes,
+            cluster: self.cluster,
+            agent: self.agent.clone(),
+            parent: self.parent.clone(),
+            asks,
+        }
+    }
+}
+
+fn parent_of(kin: &Kin) -> Option<NodeId> {
+    kin.parent.as_ref().map(|parent| parent.id)
+}
+
+/// The least of two goes to the other: who sits with others to whose cluster is the label's own,
+/// then the fewer to the more. Of as many, all below one parent go to those below the other.
+fn rank(kin: &Kin) -> (bool, u32, NodeId) {
+    let whose = parent_of(kin).unwrap_or(kin.agent.id);
+    (kin.parent.is_some(), kin.nodes.min(NODES_MAX), whose)
 }
 
 impl Dicast {
@@ -91,22 +142,28 @@ impl Dicast {
     }
 
     /// The seats that go to a cluster of their own: of d or more of one label that sit with
-    /// others, or these others. None if those that stay would find no place.
+    /// others, or these others. None if those that stay would find no place, or who goes could
+    /// hold no post.
     pub(super) fn to_part(&self, level: u8) -> Option<Vec<u8>> {
         let post = self.posts.get(&level).filter(|_| level == 1)?;
         let (size_min, roster) = (self.config.size_min, &post.view.roster);
-        let groups = label::groups(roster);
-        let (label, group) = groups.iter().find(|(_, group)| {
-            let others = roster.len() - group.len();
-            group.len() >= size_min
-                && others > 0
-                && (others >= size_min || self.is_room_for(others))
-        })?;
-        if self.me.label != Some(*label) {
-            return Some(group.clone());
-        }
-        let others = roster.iter().map(|(slot, _)| slot);
-        Some(others.filter(|slot| !group.contains(slot)).collect())
+        label::groups(roster)
+            .into_iter()
+            .find_map(|(label, group)| {
+                let others = roster.len() - group.len();
+                let room = others >= size_min || others > 0 && self.is_room_for(others);
+                if group.len() < size_min || !room || others == 0 {
+                    return None;
+                }
+                let away: Vec<u8> = if self.me.label == Some(label) {
+                    let others = roster.iter().map(|(slot, _)| slot);
+                    others.filter(|slot| !group.contains(slot)).collect()
+                } else {
+                    group
+                };
+                let fit = |slot: &u8| roster.get(*slot).is_some_and(|seat| seat.marks.fit);
+                away.iter().any(fit).then_some(away)
+            })
     }
 
     /// Whether a sibling of our cluster of level 1 could take in so many that have no label.
@@ -125,41 +182,56 @@ impl Dicast {
         let post = self.posts.get(&1).filter(|_| self.leaving_since.is_none());
         let groups = post.map_or_else(BTreeMap::new, |post| label::groups(&post.view.roster));
         self.kin.retain(|label, _| groups.contains_key(label));
+        let mut looks = 0;
         for label in groups.into_keys() {
-            self.look_for(now, label);
+            self.watch_anew(now, label);
+            if self.gather_beside(now, label) {
+                continue;
+            }
+            let watch = self.kin.get_mut(&label);
+            let publishes = watch.and_then(|watch| watch.publish_at.take_if(|at| now >= *at));
+            if publishes.is_some() {
+                self.publish_kin(label);
+            }
+            let due = self
+                .kin
+                .get(&label)
+                .is_some_and(|watch| now >= watch.look_at);
+            if due && looks < LOOKS_MAX {
+                looks += 1;
+                self.look_for(now, label);
+            }
         }
     }
 
     fn look_for(&mut self, now: Time, label: Label) {
-        self.watch_anew(now, label);
-        if self.gather_beside(now, label) {
-            return;
-        }
         let draw = self.rng.random_range(PAUSES.0..PAUSES.1);
         let (first, longest) = (self.config.hello.mul_f64(FIRST), self.config.publish);
+        let nodes = self.home(label).map_or(0, |home| home.nodes);
         let Some(watch) = self.kin.get_mut(&label) else {
             return;
         };
-        let publishes = watch.publish_at.take_if(|at| now >= *at).is_some();
-        if now >= watch.look_at {
-            let pause = (first * (1 << watch.looks.min(DOUBLINGS_MAX))).min(longest);
-            watch.look_at = now + pause.mul_f64(draw);
-            watch.looks = watch.looks.saturating_add(1);
-            watch.publish_at = Some(now + LOOKED);
-            watch.asked.clear();
-            self.tell(Event::Want(Name::Label(label)));
-        }
-        if publishes {
-            self.publish_kin(label);
-        }
+        let pause = (first * (1 << watch.looks.min(DOUBLINGS_MAX))).min(longest);
+        watch.look_at = now + pause.mul_f64(draw);
+        watch.looks = watch.looks.saturating_add(1);
+        watch.publish_at = Some(now + LOOKED);
+        watch.asked.clear();
+        watch.idle = if watch.nodes == nodes {
+            watch.idle + 1
+        } else {
+            0
+        };
+        watch.nodes = nodes;
+        self.tell(Event::Want(Name::Label(label)));
     }
 
     /// What was found holds for where our cluster was and whose it was: else the search is young
     /// again.
     fn watch_anew(&mut self, now: Time, label: Label) {
-        let up = self.posts.get(&1).and_then(|post| post.up.as_ref());
-        let own = self.marks_of_post(1).label == Some(label);
-        let at = (up.map(|up| up.view.cluster.id), own);
+        let Some(home) = self.home(label) else {
+            return;
+        };
+        let at = (home.above, home.parent.is_some());
         if self.kin.get(&label).is_some_and(|watch| watch.at == at) {
             return;
         }
@@ -171,7 +243,10 @@ impl Dicast {
             publish_at: None,
             asked: Vec::new(),
             told_at: Time::ZERO,
+            hinted_at: Time::ZERO,
             away: false,
+            nodes: 0,
+            idle: 0,
         };
         self.kin.insert(label, watch);
     }
@@ -179,10 +254,10 @@ impl Dicast {
     /// Members of a label that sit with others go to a sibling that is their label's own, if there
     /// is one. Returns whether there is.
     fn gather_beside(&mut self, now: Time, label: Label) -> bool {
-        let own = self.marks_of_post(1).label == Some(label);
+        let own = self.home(label).is_some_and(|home| home.parent.is_some());
         let up = self.posts.get(&1).and_then(|post| post.up.as_ref());
         let beside = up.and_then(|up| {
-            let mut seats = up.view.roster.iter();
+            let mut seats = up.view.roster.iter().filter(|(slot, _)| *slot != up.slot);
             let beside = seats.find(|(_, seat)| seat.marks.label == Some(label));
             beside.map(|(_, seat)| seat.contact.clone())
         });
@@ -207,103 +282,108 @@ impl Dicast {
         });
     }
 
-    /// The directory names some who may sit with others of this label.
+    /// The directory names some who may sit with others of this label: an agent first.
     pub(super) fn on_kin_found(&mut self, now: Time, label: Label, contacts: &[Contact]) {
         let me = self.id();
-        let (Some(post), Some(watch)) = (self.posts.get(&1), self.kin.get_mut(&label)) else {
+        let Some(post) = self.posts.get(&1) else {
             return;
         };
-        let roster = &post.view.roster;
-        if contacts
-            .iter()
-            .any(|it| it.id == me || roster.find(it.id).is_some())
-        {
+        if contacts.first().is_none_or(|agent| agent.id == me) {
             return;
         }
-        let asked: Vec<Contact> = contacts.iter().take(ASKED).cloned().collect();
-        watch.asked = asked.iter().map(|contact| contact.id).collect();
-        if let Some(kin) = self.kin_here(label, true) {
-            for to in asked {
-                self.send_to(now, &to, Message::Kin(kin.clone()));
-            }
+        let roster = &post.view.roster;
+        let others = contacts
+            .iter()
+            .filter(|it| it.id != me && roster.find(it.id).is_none());
+        let others: Vec<Contact> = others.take(ASKED).cloned().collect();
+        for to in others {
+            self.ask_kin(now, label, &to);
         }
     }
 
-    /// What we say of a label in the cluster of level 1 that we lead, or sit in.
-    fn kin_here(&self, label: Label, asks: bool) -> Option<Kin> {
+    /// Asks how many of a label sit there.
+    fn ask_kin(&mut self, now: Time, label: Label, whom: &Contact) {
+        let (Some(home), Some(watch)) = (self.home(label), self.kin.get_mut(&label)) else {
+            return;
+        };
+        if watch.asked.len() < ASKED_MAX && !watch.asked.contains(&whom.id) {
+            watch.asked.push(whom.id);
+            self.send_to(now, whom, Message::Kin(home.kin(label, true)));
+        }
+    }
+
+    /// What we know of a label in the cluster of level 1 that we lead, or else sit in.
+    fn home(&self, label: Label) -> Option<Home> {
         let post = self.posts.get(&1);
         let leaf = self.leaf.as_ref().map(|leaf| &leaf.view);
         let view = post.map(|post| &post.view).or(leaf)?;
+        let up = post.and_then(|post| post.up.as_ref());
         let own = self.marks_of_post(1).label == Some(label);
-        let up = post.and_then(|post| post.up.as_ref()).filter(|_| own);
-        let here = u32::try_from(label::count(&view.roster, label)).unwrap_or(u32::MAX);
-        let siblings = up.map_or(0, |up| {
+        let theirs = up.filter(|_| own);
+        let siblings = theirs.map_or(0, |up| {
             let seats = up.view.roster.iter().filter(|(slot, _)| *slot != up.slot);
             let kin = seats.filter(|(_, seat)| seat.marks.label == Some(label));
             kin.fold(0, |sum: u32, (_, seat)| sum.saturating_add(seat.size))
         });
-        Some(Kin {
-            label,
+        let here = u32::try_from(label::count(&view.roster, label)).unwrap_or(u32::MAX);
+        Some(Home {
             nodes: here.saturating_add(siblings),
             cluster: view.cluster,
             agent: view.agent.clone(),
-            parent: up.map(|up| up.view.agent.clone()),
-            asks,
+            above: up.map(|up| up.view.cluster.id),
+            parent: theirs.map(|up| up.view.agent.clone()),
         })
     }
 
     pub(super) fn on_kin(&mut self, now: Time, from: NodeId, kin: &Kin) {
-        let Some(ours) = self.kin_here(kin.label, false) else {
+        let label = kin.label;
+        let Some(home) = self.home(label) else {
             return;
         };
         if kin.asks {
-            self.send(now, from, Message::Kin(ours.clone()));
+            self.send(now, from, Message::Kin(home.kin(label, false)));
         }
-        let together = self.is_sibling_of(kin.label, kin.cluster);
-        let Some(watch) = self.kin.get_mut(&kin.label) else {
+        let apart = self.config.want_apart;
+        let Some(watch) = self.kin.get_mut(&label) else {
             return;
         };
-        if ours.cluster.id == kin.cluster.id {
+        let ours = home.kin(label, false);
+        let together = ours.parent.is_some() && parent_of(&ours) == parent_of(kin);
+        if together || ours.cluster.id == kin.cluster.id {
+            watch.publish_at.take_if(|_| !kin.asks);
             return;
         }
-        let more = (kin.nodes, kin.cluster.id) > (ours.nodes, ours.cluster.id);
+        let more = rank(kin) > rank(&ours);
         if kin.asks {
-            if more && !together {
+            if more && now.since(watch.hinted_at) >= apart {
                 // It publishes when it has our answer; then the directory leads us there.
+                watch.hinted_at = now;
                 watch.look_at = watch.look_at.min(now + AGAIN);
-                watch.looks = 0;
             }
-        } else if watch.asked.contains(&from) {
-            if together {
-                watch.publish_at = None;
-            } else if more {
-                watch.publish_at = None;
-                watch.look_at = watch.look_at.min(now + AGAIN);
-                self.follow_kin(now, kin);
-            } else {
-                watch.publish_at = Some(now);
-            }
+            return;
+        }
+        if !watch.asked.contains(&from) {
+            return;
+        }
+        if from != kin.agent.id {
+            // A deputy knows little of what is above.
+            self.ask_kin(now, label, &kin.agent);
+        } else if more && watch.idle < IDLE_MAX {
+            watch.publish_at = None;
+            watch.look_at = watch.look_at.min(now + AGAIN);
+            self.follow_kin(now, kin);
+        } else if !more {
+            watch.away = false;
+            watch.publish_at = Some(now);
         }
     }
 
-    /// Whether that cluster and ours are both this label's own, below one parent.
-    fn is_sibling_of(&self, label: Label, cluster: ClusterRef) -> bool {
-        let own = self.marks_of_post(1).label == Some(label);
-        let up = self.posts.get(&1).and_then(|post| post.up.as_ref());
-        own && up.is_some_and(|up| {
-            let mut seats = up.view.roster.iter();
-            seats.any(|(_, seat)| {
-                let it = seat.child.is_some_and(|child| child.id == cluster.id);
-                it && seat.marks.label == Some(label)
-            })
-        })
-    }
-
-    /// Our members of a label go where more of them are; or their cluster does, if both are theirs
-    /// alone.
+    /// Our members of a label go where more of them are; or their cluster does, if nobody else
+    /// sits there.
     fn follow_kin(&mut self, now: Time, kin: &Kin) {
-        let own = self.marks_of_post(1).label == Some(kin.label);
-        match kin.parent.as_ref().filter(|_| own) {
+        let post = self.posts.get(&1);
+        let alone = post.is_some_and(|post| label::common(&post.view.roster) == Some(kin.label));
+        match kin.parent.as_ref().filter(|_| alone) {
             Some(parent) => self.follow(now, parent),
             None => self.gather(now, kin.label, &kin.agent),
         }
@@ -343,7 +423,9 @@ impl Dicast {
     pub(super) fn on_gather(&mut self, now: Time, from: NodeId, gather: &Gather) {
         let ours = self.me.label == Some(gather.label);
         let told = self.level_of_tag(gather.tag, from) == Some(1);
-        if ours && told && gather.agent.id != from && self.may_follow() {
+        // A cluster of ours that is about to move goes first.
+        let free = self.posts.is_empty() || self.scout.wanted.is_none();
+        if ours && told && free && gather.agent.id != from && self.may_follow() {
             self.scout.wanted = Some(gather.agent.id);
             self.ask_to_move(now, &gather.agent, (1, 1));
         }

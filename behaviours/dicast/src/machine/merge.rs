@@ -40,18 +40,31 @@ impl Dicast {
             self.part(now, level, away);
         } else if self.is_root(level) && level > 1 && seats <= 1 {
             self.crown(now, level);
-        } else if seats < self.config.size_min && siblings > 1 {
+        } else if self.has_to_follow(level) && post.track.is_orderly(now) {
+            self.begin_yield(now, level);
+        } else if seats < self.config.size_min && siblings > 1 && self.may_go(level) {
             // Among members that may be dead the size means nothing yet.
             if self.is_settled(now, level) && self.rng.random_bool(MERGE_CHANCE) {
                 self.begin_merge(now, level);
             }
         } else if post.track.is_orderly(now)
-            && (self.has_higher_post(now, level)
-                || self.has_better_deputy(now, level)
-                || self.has_to_follow(level))
+            && (self.has_higher_post(now, level) || self.has_better_deputy(now, level))
         {
             self.begin_yield(now, level);
         }
+    }
+
+    /// Whether a sibling lets our members in, or our cluster may go below another parent.
+    fn may_go(&self, level: u8) -> bool {
+        let post = self.posts.get(&level);
+        let Some((post, up)) = post.and_then(|post| Some((post, post.up.as_ref()?))) else {
+            return false;
+        };
+        let label = label::common(&post.view.roster);
+        let mut others = up.view.roster.iter().filter(|(slot, _)| *slot != up.slot);
+        level > 1
+            || others.any(|(_, seat)| seat.marks.lets_in(label))
+            || self.may_have_another_parent(level)
     }
 
     /// Whether the first deputy is so much nearer to the members that the post is better with it.

@@ -173,6 +173,8 @@ impl Dicast {
             let nodes = (u64::from(office.missing), u64::from(office.double));
             self.take_over(now, old, view, up, nodes);
             if let Some(post) = self.posts.get_mut(&level) {
+                // What the giver missed of a larger whole is among the missing.
+                post.lost = None;
                 post.track.take_books(now, &office.books.0);
                 post.given = whole;
             }

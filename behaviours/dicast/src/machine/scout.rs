@@ -85,7 +85,13 @@ impl Dicast {
         Some(level)
     }
 
-    fn may_have_another_parent(&self, level: u8) -> bool {
+    /// Whether our cluster of this level may go below another parent for which it asked.
+    fn may_move_post(&self, level: u8) -> bool {
+        let forced = self.scout.forced == Some(level) && self.may_have_another_parent(level);
+        forced || self.movable_post() == Some(level)
+    }
+
+    pub(super) fn may_have_another_parent(&self, level: u8) -> bool {
         let stays = self.leaving_since.is_none() && !self.seeks.contains_key(&(level + 1));
         let post = self.posts.get(&level);
         let up = post.and_then(|post| post.up.as_ref());
@@ -98,7 +104,7 @@ impl Dicast {
     pub(super) fn follow(&mut self, now: Time, parent: &Contact) {
         if self.may_have_another_parent(1) {
             self.scout.wanted = Some(parent.id);
-            self.scout.follows = true;
+            self.scout.forced = Some(1);
             self.ask_to_move(now, parent, (2, 2));
         }
     }
@@ -106,8 +112,8 @@ impl Dicast {
     /// Our cluster of this level is too small, and none of its siblings lets its members in: it
     /// goes below the nearest other parent who has children that do.
     pub(super) fn flee(&mut self, now: Time, level: u8) {
-        if self.movable_post() == Some(level) {
-            self.scout.flees = true;
+        if self.may_have_another_parent(level) {
+            self.scout.forced = Some(level);
             self.look_above(now, level);
         }
     }
@@ -136,7 +142,7 @@ impl Dicast {
         let Some((nearest, place)) = nearest.cloned() else {
             return;
         };
-        let flees = std::mem::take(&mut self.scout.flees);
+        let flees = self.scout.forced == Some(target - 1);
         if flees || here.0.is_some() && is_nearer(here.estimate_us(place), own_us) {
             self.scout.wanted = Some(nearest.id);
             self.ask_to_move(now, &nearest, (target, target));
@@ -160,8 +166,7 @@ impl Dicast {
     pub(super) fn may_take(&self, level: u8) -> bool {
         match level {
             1 => self.may_move() || self.may_follow(),
-            2 if self.scout.follows => self.may_have_another_parent(1),
-            _ => self.movable_post() == Some(level - 1),
+            _ => self.may_move_post(level - 1),
         }
     }
 
@@ -199,7 +204,7 @@ impl Dicast {
         };
         self.scout.asked = None;
         if target > 1 {
-            if !places.same && places.level == target && self.movable_post() == Some(target - 1) {
+            if !places.same && places.level == target && self.may_move_post(target - 1) {
                 self.move_post(now, target, places);
             }
             return true;

@@ -540,8 +540,12 @@ pub(super) fn children(view: &View, joiner: &Seat) -> Places {
     let label = joiner.marks.label;
     let own = |seat: &Seat| label.is_some() && seat.marks.label == label;
     let kin = view.roster.iter().any(|(_, seat)| own(seat));
-    // A cluster that is a label's own may sit anywhere.
-    let anywhere = joiner.child.is_some() && joiner.marks.closed;
+    // A cluster that is a label's own may sit anywhere, and one that finds no other has to.
+    let open = view
+        .roster
+        .iter()
+        .any(|(_, seat)| seat.marks.lets_in(label));
+    let anywhere = joiner.child.is_some() && (joiner.marks.closed || !open);
     let fitting = view.roster.iter().filter(|(_, seat)| {
         let open = anywhere || seat.marks.lets_in(label);
         open && (!kin || own(seat))

@@ -1,7 +1,7 @@
 //! What is on the wire: how large it may be, and that no bytes harm.
 
 use opus_core::{
-    NodeId,
+    Hint, NodeId,
     codec::{decode_wire, encode},
 };
 use proptest::prelude::*;
@@ -85,15 +85,29 @@ fn a_beat_is_small() {
 }
 
 #[test]
-fn the_largest_roster_fits() {
-    let largest = Message::Welcome(welcome(SEATS_MAX, 64));
-    let bytes = encode(&largest);
-    assert!(
-        bytes.len() <= Message::LIMITS.bytes,
-        "{} bytes",
-        bytes.len()
-    );
-    assert_eq!(decode_wire::<Message>(&bytes), Ok(largest));
+fn the_largest_rosters_fit() {
+    let up = welcome(SEATS_MAX, Hint::BYTES_MAX);
+    let mut view = up.view.clone();
+    view.level -= 1;
+    let slots: Vec<u8> = view.roster.iter().map(|(slot, _)| slot).collect();
+    for slot in slots {
+        view.roster.get_mut(slot).unwrap().child = None;
+    }
+    let office = Office {
+        old: view.cluster,
+        far: Few(vec![view.agent.clone(); OFFICE_FAR_MAX]),
+        view,
+        up: Some(up.clone()),
+        books: Few(Vec::new()),
+        missing: u32::MAX,
+        double: u32::MAX,
+    };
+    for largest in [Message::Welcome(up), Message::Office(office)] {
+        let bytes = encode(&largest);
+        let (len, most) = (bytes.len(), Message::LIMITS.bytes);
+        assert!(len <= most, "{len} bytes");
+        assert_eq!(decode_wire::<Message>(&bytes), Ok(largest));
+    }
 }
 
 #[test]
@@ -163,7 +177,7 @@ fn seats_out_of_order_or_range_are_refused() {
 
 proptest! {
     #[test]
-    fn no_bytes_panic(kind in 0_u8..32, body in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn no_bytes_panic(kind in 0_u8..36, body in proptest::collection::vec(any::<u8>(), 0..300)) {
         let mut bytes = vec![kind];
         bytes.extend(body);
         let wrapped = encode(&serde_bytes::Bytes::new(&bytes));

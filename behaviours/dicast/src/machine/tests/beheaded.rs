@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use opus_core::Input;
+
 use super::{
     values::{MARK, mark, set},
     world::World,
 };
-use opus_core::Input;
-
 use crate::{Command, Config, Message, Scope, aggregate::KeyId, cluster::View};
 
 /// A tree whose members hear their agents each second, and one of its clusters of level 1, not the

@@ -8,7 +8,11 @@ use std::{
 use opus_core::{Input, NodeId};
 
 use super::{directory::Directory, world::World};
-use crate::{Command, Event, Message, Name, Refusal, cluster::ClusterRef, label::Label};
+use crate::{
+    Command, Event, Message, Name, Refusal,
+    cluster::{ClusterRef, View},
+    label::Label,
+};
 
 const D: usize = 4;
 
@@ -16,8 +20,8 @@ fn label(site: u8) -> Option<Label> {
     (site > 0).then_some(Label([site; 16]))
 }
 
-/// A world in which node `i` is of the site `sites[i]`, 0 for none, and its directory, after so many
-/// seconds.
+/// A world in which node `i` is of the site `sites[i]`, 0 for none, and its directory, after so
+/// many seconds.
 fn grow(sites: &[u8], seed: u64, seconds: u64) -> (World, Directory) {
     let nodes = u32::try_from(sites.len()).unwrap();
     let mut world = World::new(nodes, D, seed);
@@ -142,9 +146,11 @@ fn an_answer_of_one_who_was_not_asked_moves_nobody() {
     let (mut world, _) = grow(&sites, 330, 120);
     let home = homes(&world, &sites, 1);
     let cluster = home.keys().next().unwrap();
-    let (agent, view) = world.posts()[cluster].clone();
-    let mut members = view.roster.iter().map(|(_, seat)| seat.id());
-    let liar = members.find(|id| *id != agent).unwrap();
+    let agent = world.posts()[cluster].0;
+    // One that could take them in.
+    let posts = world.posts();
+    let other = |(at, view): &&(NodeId, View)| view.level == 1 && *at != agent;
+    let liar = posts.values().find(other).unwrap().0;
     let kin = crate::label::Kin {
         label: label(1).unwrap(),
         nodes: 1_000_000,
