@@ -9,6 +9,6 @@ mod net;
 
 pub use self::{
     draw::{Draw, Drawn},
-    net::{LinkFault, Net},
+    net::{LinkFault, Net, Wake},
 };
 pub use crate::seed::test_seed;

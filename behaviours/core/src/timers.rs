@@ -69,6 +69,15 @@ impl<K: Ord + Copy + Debug> Timers<K> {
         Some(key)
     }
 
+    /// Moves the timers that `which` names and that are due before `until` to then.
+    pub fn put_off(&mut self, until: Time, which: impl Fn(K) -> bool) {
+        let due = self.queue.iter().take_while(|(at, _)| *at < until);
+        let due = due.map(|&(_, key)| key).filter(|&key| which(key));
+        for key in due.collect::<Vec<_>>() {
+            self.set(key, until);
+        }
+    }
+
     /// The earliest deadline; `name` turns the key into the reason that is shown.
     pub fn next(&self, name: impl Fn(K) -> &'static str) -> Option<Deadline> {
         self.queue.first().map(|&(at, key)| Deadline {
@@ -127,6 +136,19 @@ mod tests {
         timers.set_earliest(Name::Tick, Time(20));
         timers.set_earliest(Name::Tick, Time(40));
         assert_eq!(timers.get(Name::Tick), Some(Time(20)));
+    }
+
+    #[test]
+    fn only_what_is_due_before_and_is_named_is_put_off() {
+        let mut timers = Timers::new(2);
+        timers.set(Name::Tick, Time(10));
+        timers.set(Name::Beat, Time(10));
+        timers.put_off(Time(20), |name| name == Name::Beat);
+        assert_eq!(timers.get(Name::Tick), Some(Time(10)));
+        assert_eq!(timers.get(Name::Beat), Some(Time(20)));
+        timers.put_off(Time(15), |_| true);
+        assert_eq!(timers.get(Name::Tick), Some(Time(15)));
+        assert_eq!(timers.get(Name::Beat), Some(Time(20)));
     }
 
     #[test]

@@ -16,7 +16,9 @@ pub struct Config {
     pub missed_max: u32,
     /// Added to every wait for a heartbeat: a late timer is no death.
     pub grace: Duration,
-    /// Between two pings of a suspect.
+    /// A timer that fires so much after it was due says that we are slow ourselves.
+    pub late_max: Duration,
+    /// Between two pings of a suspect, for who is healthy.
     pub ping_apart: Duration,
     /// Between the claims of two deputies.
     pub claim_apart: Duration,
@@ -66,8 +68,8 @@ pub struct Config {
     /// Time between two looks of a root into the directory, and between two records there, give or
     /// take a quarter. The first come soon, each after twice the pause before it, from `hello` on.
     pub publish: Duration,
-    /// The directory is asked for the tree, and by a newcomer for its label, again after this at the
-    /// earliest.
+    /// The directory is asked for the tree, and by a newcomer for its label, again after this at
+    /// the earliest.
     pub want_apart: Duration,
     /// Contacts from the command line and the directory. Overflow: the oldest goes.
     pub seeds_max: usize,
@@ -81,6 +83,7 @@ impl Default for Config {
             leaf_pulse: 5,
             missed_max: 2,
             grace: Duration::from_millis(250),
+            late_max: Duration::from_millis(250),
             ping_apart: Duration::from_millis(300),
             claim_apart: Duration::from_millis(300),
             claim_wait: Duration::from_millis(400),

@@ -16,6 +16,8 @@
 //!   cluster and epoch, without a quorum: both sides of a cut go on.
 //! - *Expulsion.* A silent member is pinged by the agent and by another member; if both fail, its
 //!   seat is freed.
+//! - *Local health.* Who is slow itself waits longer before it suspects others, and holds no posts:
+//!   *time asleep is nobody's silence*.
 //! - *Split, merge.* Above 3d - 1 the members measure their delay to two poles and part; below d
 //!   they go into the nearest sibling. The parent changes both halves in one step.
 //! - *One post a node.* An agent that is elected upward gives the lower post to a deputy.
@@ -62,6 +64,7 @@ pub mod cluster;
 mod config;
 mod decide;
 mod event;
+mod health;
 mod keys;
 pub mod label;
 mod links;

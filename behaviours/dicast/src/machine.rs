@@ -14,6 +14,7 @@ use crate::{
     Command, Config, Event, Message, Refusal,
     aggregate::{KeyId, Sample},
     cluster::{Ancestor, ClusterRef, LEVELS_MAX, Place, View},
+    health::Health,
     keys::Keys,
     label::Label,
     links::{Links, Order},
@@ -23,6 +24,7 @@ use crate::{
 
 mod address;
 mod admit;
+mod awake;
 mod check;
 mod claim;
 mod directory;
@@ -78,6 +80,8 @@ pub struct Dicast {
     /// Drained after each mutation; holds what one mutation makes.
     outputs: VecDeque<Output<Message, Event>>,
     me: Me,
+    /// What our own sense of time is worth.
+    health: Health,
     links: Links,
     /// From us to us: the agent of a cluster is an ordinary member of it.
     local: VecDeque<Message>,
@@ -186,6 +190,7 @@ impl Dicast {
                 label: None,
                 started: Time::ZERO,
             },
+            health: Health::default(),
             links: Links::default(),
             local: VecDeque::new(),
             running: false,
@@ -451,6 +456,7 @@ impl Dicast {
 
     fn on_tick(&mut self, now: Time) {
         self.timers.set(Timer::Tick, now + self.config.heartbeat);
+        self.health.end_round();
         self.outputs.shrink_to(IDLE_CAPACITY);
         self.local.shrink_to(IDLE_CAPACITY);
         self.links.sweep(now);
@@ -490,6 +496,7 @@ impl Machine for Dicast {
     type Event = Event;
 
     fn handle(&mut self, now: Time, input: Input<Command, Message>) {
+        self.look_at_clock(now);
         match input {
             Input::Command(command) => self.on_command(now, command),
             Input::Connected(peer) => self.links.on_connected(now, peer),
@@ -501,6 +508,7 @@ impl Machine for Dicast {
     }
 
     fn handle_timeout(&mut self, now: Time) {
+        self.look_at_clock(now);
         let mut fired = false;
         // What a timer makes us say to ourselves may set another one that is due at once.
         while let Some(timer) = self.timers.pop_due(now) {

@@ -60,11 +60,18 @@ impl Membership {
     /// How long the agent may be silent before it is suspected: a deputy hears it each heartbeat;
     /// others at least with each pulse, and while values change nearly as often as deputies do.
     pub(crate) fn patience(&self, config: &Config) -> Duration {
+        if self.is_heard_often(config) {
+            self.promised(config).min(config.often() + config.heartbeat)
+        } else {
+            self.promised(config)
+        }
+    }
+
+    /// How long the agent is silent at most while it lives and no word of it is late.
+    pub(crate) fn promised(&self, config: &Config) -> Duration {
         let rank = self.view.rank(self.slot);
         if self.view.level > 1 || rank.is_some_and(|rank| rank < DEPUTIES) {
             config.often()
-        } else if self.is_heard_often(config) {
-            config.often() + config.heartbeat
         } else {
             config.agent_silence
         }
@@ -143,6 +150,8 @@ pub(crate) struct Child {
     pub(crate) trial: Option<Trial>,
     /// How often it was found alive since its last beat.
     pub(crate) acquitted: u8,
+    /// Whether it was found alive since its last beat, and not convicted since.
+    pub(crate) spared: bool,
     /// Whether its cluster got its name or epoch from us.
     pub(crate) native: bool,
     /// What its cluster was before we granted what it is.
@@ -164,6 +173,7 @@ impl Child {
             seq: 0,
             trial: None,
             acquitted: 0,
+            spared: false,
             native: false,
             before: None,
             words: Words::new(now),

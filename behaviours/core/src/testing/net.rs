@@ -26,6 +26,15 @@ pub enum LinkFault {
     Duplicate,
 }
 
+/// What a machine handles first when it goes on: real loops differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// All that reached it meanwhile, then the timers that became due.
+    InputsFirst,
+    /// The timers that became due, then what reached it.
+    TimersFirst,
+}
+
 enum Arrival<M> {
     Message {
         from: NodeId,
@@ -48,6 +57,8 @@ pub struct Net<M: Machine> {
     machines: BTreeMap<NodeId, M>,
     links: BTreeSet<(NodeId, NodeId)>,
     arrivals: Arrivals<M::Message>,
+    /// Until when these handle nothing.
+    stalled: BTreeMap<NodeId, (Time, Wake)>,
     delay: Delay,
     fault: Fault<M::Message>,
     /// Whether a dial connects; otherwise it fails. On by default.
@@ -78,6 +89,7 @@ impl<M: Machine> Net<M> {
             machines: machines.into_iter().collect(),
             links: BTreeSet::new(),
             arrivals: BTreeMap::new(),
+            stalled: BTreeMap::new(),
             delay: Box::new(|_, _| Duration::from_millis(10)),
             fault: Box::new(|_, _, _, _| LinkFault::Deliver),
             dials_connect: true,
@@ -165,6 +177,12 @@ impl<M: Machine> Net<M> {
         self.machines.remove(&id)
     }
 
+    /// Stalls a machine, as a process that does not run: what reaches it waits in order, and its
+    /// timers fire late. What a test itself tells it, it handles at once.
+    pub fn stall(&mut self, id: NodeId, lasts: Duration, wake: Wake) {
+        self.stalled.insert(id, (self.now + lasts, wake));
+    }
+
     /// Adds a machine, for example after a crash.
     pub fn insert(&mut self, id: NodeId, machine: M) {
         self.machines.insert(id, machine);
@@ -201,37 +219,59 @@ impl<M: Machine> Net<M> {
 
     fn next_at(&self) -> Option<Time> {
         let arrival = self.arrivals.keys().next().map(|&(at, _)| at);
-        let timer = self
-            .machines
-            .values()
-            .filter_map(Machine::poll_timeout)
-            .map(|d| d.at)
-            .min();
-        arrival.into_iter().chain(timer).min()
+        let timers = self.machines.iter().filter_map(|(id, machine)| {
+            let at = machine.poll_timeout()?.at;
+            let stalled = self.stalled.get(id);
+            Some(stalled.map_or(at, |&(until, _)| at.max(until)))
+        });
+        arrival.into_iter().chain(timers).min()
     }
 
     fn step(&mut self) {
+        self.wake();
         let arrived = self
             .arrivals
             .first_entry()
             .filter(|entry| entry.key().0 <= self.now);
         if let Some((to, arrival)) = arrived.map(std::collections::btree_map::OccupiedEntry::remove)
         {
-            self.arrive(to, arrival);
+            if let Some(&(until, _)) = self.stalled.get(&to) {
+                self.sequence += 1;
+                self.arrivals.insert((until, self.sequence), (to, arrival));
+            } else {
+                self.arrive(to, arrival);
+            }
             return;
         }
         for id in self.ids() {
-            let now = self.now;
-            let Some(machine) = self.machines.get_mut(&id) else {
-                continue;
-            };
-            if machine
-                .poll_timeout()
-                .is_some_and(|deadline| deadline.at <= now)
-            {
-                contract::timeout(machine, now);
-                self.drain(id);
+            if !self.stalled.contains_key(&id) {
+                self.fire(id);
             }
+        }
+    }
+
+    /// Those whose stall is over go on.
+    fn wake(&mut self) {
+        let now = self.now;
+        let over = self.stalled.iter().filter(|(_, (until, _))| *until <= now);
+        let over: Vec<_> = over.map(|(&id, &(_, wake))| (id, wake)).collect();
+        for (id, wake) in over {
+            self.stalled.remove(&id);
+            if wake == Wake::TimersFirst {
+                self.fire(id);
+            }
+        }
+    }
+
+    /// Fires what is due at a machine.
+    fn fire(&mut self, id: NodeId) {
+        let now = self.now;
+        let due = |machine: &M| machine.poll_timeout().is_some_and(|due| due.at <= now);
+        if let Some(machine) = self.machines.get_mut(&id)
+            && due(machine)
+        {
+            contract::timeout(machine, now);
+            self.drain(id);
         }
     }
 

@@ -46,8 +46,8 @@ impl Dicast {
         self.send_to(now, &of, Message::Check(nonce));
         let check = Check { of, why, tries: 1 };
         self.checks.insert(nonce, check);
-        self.timers
-            .set(Timer::Check(nonce), now + self.config.ping_apart);
+        let apart = self.health.patience(self.config.ping_apart);
+        self.timers.set(Timer::Check(nonce), now + apart);
     }
 
     pub(super) fn on_check_due(&mut self, now: Time, nonce: u64) {
@@ -67,8 +67,8 @@ impl Dicast {
         check.tries += 1;
         let to = check.of.id;
         self.send(now, to, Message::Check(nonce));
-        self.timers
-            .set(Timer::Check(nonce), now + self.config.ping_apart);
+        let apart = self.health.patience(self.config.ping_apart);
+        self.timers.set(Timer::Check(nonce), now + apart);
     }
 
     pub(super) fn on_alive(&mut self, now: Time, from: NodeId, nonce: u64) {
@@ -79,19 +79,30 @@ impl Dicast {
         self.checks.remove(&nonce);
         self.timers.clear(Timer::Check(nonce));
         match why {
-            Why::Agent(level) => {
-                let membership = self.membership_mut(level);
-                if let Some(membership) = membership.filter(|m| m.view.agent.id == from) {
-                    membership.hear(now);
-                    self.timers.clear(Timer::Doubt(level));
-                }
-            }
+            Why::Agent(level) => self.acquit_agent(now, level, from),
             Why::Member(level, slot) => self.acquit(now, level, slot, true),
             Why::Observe { asker, nonce } => {
                 let verdict = Verdict { nonce, alive: true };
                 self.send(now, asker, Message::Verdict(verdict));
             }
         }
+    }
+
+    /// The agent of the cluster at `level` answers.
+    fn acquit_agent(&mut self, now: Time, level: u8, from: NodeId) {
+        let membership = self.membership(level);
+        let Some(membership) = membership.filter(|it| it.view.agent.id == from) else {
+            return;
+        };
+        // Else a connection closed, or it merely spoke more seldom than before.
+        let late = now.since(membership.heard) > membership.promised(&self.config);
+        if late {
+            self.health.on_refuted();
+        }
+        if let Some(membership) = self.membership_mut(level) {
+            membership.hear(now);
+        }
+        self.timers.clear(Timer::Doubt(level));
     }
 
     fn on_silent(&mut self, now: Time, why: &Why) {

@@ -25,7 +25,7 @@ impl Dicast {
     /// Our pings to the agent of the cluster at `level` were not answered.
     pub(super) fn on_agent_silent(&mut self, now: Time, level: u8) {
         let apart = self.config.claim_apart;
-        let me = self.me.reachable;
+        let fit = self.is_fit();
         // Who heard the agent nearly as often as deputies do and began to doubt so much later knows
         // that it has been dead for long: deputies that live would have claimed.
         let late = self.membership(level).is_some_and(|membership| {
@@ -38,8 +38,8 @@ impl Dicast {
         if membership.doubt != Doubt::Checking {
             return;
         }
-        if !me {
-            // Only a node that strangers can dial may hold a post.
+        if !fit {
+            // Only a node that is fit may hold a post.
             membership.doubt = Doubt::None;
             return;
         }
@@ -174,8 +174,11 @@ impl Dicast {
         }
         match alive {
             Some(false) => self.fork(now, level),
-            // Others reach it: the fault is on our side.
-            Some(true) => self.lose_seat(now, level),
+            Some(true) => {
+                // Others reach it: the fault is on our side.
+                self.health.on_refuted();
+                self.lose_seat(now, level);
+            }
             None if self.is_asking(Question::Agent(level)) => {}
             // Round again: others may answer, until we count as orphans.
             None => self.seek_second_accuser(now, level),

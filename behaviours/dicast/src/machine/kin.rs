@@ -118,7 +118,7 @@ impl Dicast {
 
     /// Whom our post at `level` lets in.
     pub(super) fn marks_of_post(&self, level: u8) -> Marks {
-        let fit = Marks::of(self.me.reachable);
+        let fit = Marks::of(self.is_fit());
         let Some(post) = self.posts.get(&level) else {
             return fit;
         };

@@ -191,6 +191,7 @@ impl Dicast {
         } else if membership.doubt != Doubt::None && fenced.agent == membership.view.agent {
             // The parent hears the agent that we do not.
             membership.hear(now);
+            self.health.on_refuted();
         }
     }
 
@@ -240,7 +241,9 @@ impl Dicast {
             self.lose_seat(now, level);
             return;
         }
-        let patience = membership.patience(config);
+        // Before we seek another cluster we ping in any case.
+        let patience = self.health.patience(membership.patience(config));
+        let patience = patience.min(config.orphan_silence * 3 / 4);
         if membership.doubt != Doubt::None {
             return;
         }

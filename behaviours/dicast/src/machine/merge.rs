@@ -48,7 +48,9 @@ impl Dicast {
                 self.begin_merge(now, level);
             }
         } else if post.track.is_orderly(now)
-            && (self.has_higher_post(now, level) || self.has_better_deputy(now, level))
+            && (self.resigns(level)
+                || self.has_higher_post(now, level)
+                || self.has_better_deputy(now, level))
         {
             self.begin_yield(now, level);
         }

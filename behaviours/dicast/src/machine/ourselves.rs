@@ -80,7 +80,7 @@ impl Dicast {
             place: self.me.place,
             marks: Marks {
                 label: self.me.label.filter(|_| child.is_none()),
-                ..Marks::of(self.me.reachable)
+                ..Marks::of(self.is_fit())
             },
             up_s: u32::try_from(up_s).unwrap_or(u32::MAX),
             child,

@@ -149,6 +149,7 @@ impl Dicast {
         child.seq = beat.seq;
         child.trial = None;
         child.acquitted = 0;
+        child.spared = false;
         if let Some(rtt) = child.words.round_trip(now, beat.echo) {
             child.rtt = rtt;
         }
@@ -267,7 +268,7 @@ impl Dicast {
     fn look_at_members(&mut self, now: Time, level: u8) {
         let trial = self.config.trial;
         let silences = self.config.silences(level);
-        let me = self.id();
+        let (me, health) = (self.id(), &self.health);
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };
@@ -276,7 +277,7 @@ impl Dicast {
             let Some(child) = post.children.get_mut(&slot) else {
                 continue;
             };
-            let patience = child.patience(silences);
+            let patience = health.patience(child.patience(silences));
             // A trial without a verdict is held again.
             let under_way = |trial: Trial| now.since(trial.began) < patience;
             if child.trial.is_some_and(under_way) {
@@ -350,6 +351,8 @@ impl Dicast {
         child.trial = None;
         child.heard = now;
         child.acquitted += u8::from(to_us);
+        child.spared = true;
+        self.health.on_refuted();
         if child.acquitted >= ACQUITTED_MAX {
             if level > 1 {
                 // Its cluster may be below another root, of which we do not know.
@@ -366,16 +369,22 @@ impl Dicast {
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };
-        let Some(child) = post.children.get(&slot) else {
+        let Some(child) = post.children.get_mut(&slot) else {
             return;
         };
         let trial = child.trial;
         if !trial.is_some_and(|trial| trial.unanswered && trial.confirmed) {
             return;
         }
-        let until = child.heard + child.patience(silences);
+        let until = child.heard + self.health.patience(child.patience(silences));
         if now < until {
             self.timers.set_earliest(Timer::Judge(level), until);
+            return;
+        }
+        if std::mem::take(&mut child.spared) {
+            // It lived though we did not hear it, and may have stalled for as long as the trial.
+            child.trial = None;
+            child.heard = now;
             return;
         }
         post.track.lose(now, slot);

@@ -100,7 +100,7 @@ impl Dicast {
         let size = below.map_or(1, |view| view.roster.size());
         let child = below.map(|view| view.cluster);
         let marks = match level {
-            1 => Marks::of(self.me.reachable),
+            1 => Marks::of(self.is_fit()),
             _ => self.marks_of_post(level - 1),
         };
         let place = below.map_or(self.me.place, |view| {

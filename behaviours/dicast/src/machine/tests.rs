@@ -2,6 +2,7 @@
 
 mod beheaded;
 mod directory;
+mod health;
 mod hostile;
 mod labels;
 mod posts;

@@ -34,6 +34,7 @@ pub(super) fn of(machine: &Dicast, clock: Time) -> u64 {
     for contact in machine.seeds.iter().chain(&machine.far) {
         contact.id.hash(&mut to.0);
     }
+    to.debug(&machine.health);
     to.debug(&machine.timers);
     to.debug(&machine.links);
     to.debug(&machine.seeks);
