@@ -34,6 +34,7 @@ pub(super) fn show(of: &mut Of) {
         peer: PEER.to_owned(),
         role: role.to_owned(),
         fit,
+        label: None,
     };
     let nodes = KeyLine {
         key: 0,
@@ -69,9 +70,15 @@ pub(super) fn show(of: &mut Of) {
         posts: vec![cluster(1, Some(3))],
         keys: vec![nodes, foreign],
     };
+    let mut of_site = alone.clone();
+    of_site.members = vec![SeatLine {
+        label: Some("000102030405060708090a0b0c0d0e0f".to_owned()),
+        ..seat(0, "agent", true)
+    }];
     of.req("request", 1, &DicastShow {});
     of.res("no seat yet", 1, &alone);
     of.res("a seat below the root", 2, &seated);
+    of.res("a member of a site", 3, &of_site);
 }
 
 pub(super) fn view(of: &mut Of) {
