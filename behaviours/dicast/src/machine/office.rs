@@ -173,8 +173,9 @@ impl Dicast {
             let nodes = (u64::from(office.missing), u64::from(office.double));
             self.take_over(now, old, view, up, nodes);
             if let Some(post) = self.posts.get_mut(&level) {
-                // What the giver missed of a larger whole is among the missing.
-                post.lost = None;
+                // Below a parent the cluster is a part and will be told of what; a root has to
+                // remember of what larger whole it may be one.
+                post.lost.take_if(|_| post.up.is_some());
                 post.track.take_books(now, &office.books.0);
                 post.given = whole;
             }
