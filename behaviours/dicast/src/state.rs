@@ -46,6 +46,12 @@ impl Membership {
         }
     }
 
+    /// The other seats.
+    pub(crate) fn siblings(&self) -> impl Iterator<Item = (u8, &Seat)> {
+        let seats = self.view.roster.iter();
+        seats.filter(|(slot, _)| *slot != self.slot)
+    }
+
     /// Whether `id` sits in the cluster or is its agent, as far as we know.
     pub(crate) fn knows(&self, id: NodeId) -> bool {
         self.view.agent.id == id || self.view.roster.find(id).is_some()

@@ -34,6 +34,11 @@ const LOOKED: Duration = Duration::from_secs(5);
 /// The longest pause is at most 2 to this times the first.
 const DOUBLINGS_MAX: u32 = 16;
 
+/// A pause that began as `first` and was doubled so many `times`, but no longer than `longest`.
+pub(super) fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    (first * (1 << times.min(DOUBLINGS_MAX))).min(longest)
+}
+
 /// What is asked of the directory, and told it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Directory {
@@ -155,9 +160,7 @@ impl Dicast {
 
     /// The next look of a root comes after about so long.
     fn pause(&self) -> Duration {
-        let doublings = self.directory.looks.min(DOUBLINGS_MAX);
-        let pause = self.config.hello * (1 << doublings);
-        pause.min(self.config.publish)
+        doubled(self.config.hello, self.directory.looks, self.config.publish)
     }
 
     fn publish(&mut self, level: u8) {

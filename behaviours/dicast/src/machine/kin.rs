@@ -1,22 +1,23 @@
 //! The nodes of one label find each other, and sit together.
 //!
 //! The agent of each cluster of level 1 in which some of a label sit looks into the directory for
-//! where others do, and asks there how many. The fewer go to the more, one by one; whoever has the
-//! most publishes where they are, and newcomers begin there. Of d and more that sit with others
+//! where others do, and asks there how many. The fewer go to the more, one by one, or as a cluster
+//! in which nobody else sits; whoever has the most publishes where they are, and newcomers begin
+//! there. Of d and more that sit with others
 //! their cluster makes a cluster of their own.
 //!
-//! Only answers count, and only of those whom the directory names: a stranger can make an agent
-//! look, and no more.
+//! Only answers count, of agents whom the directory names or whom those name: another stranger can
+//! make an agent look, and no more.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use opus_core::{Contact, NodeId, Time};
 use rand::RngExt;
 
-use super::{Dicast, heal::PAUSES};
+use super::{Dicast, directory::doubled, heal::PAUSES};
 use crate::{
     Event, Message, Name, Refusal,
-    cluster::{ClusterRef, SEATS_MAX},
+    cluster::{ClusterRef, SEATS_MAX, nodes_max},
     label::{self, Gather, Kin, Label, Marks},
     state::Doubt,
 };
@@ -34,9 +35,6 @@ const AGAIN: Duration = Duration::from_secs(4);
 const ASKED: usize = 2;
 const ASKED_MAX: usize = 4;
 
-/// As many as can sit below one parent are believed.
-const NODES_MAX: u32 = 4_096;
-
 /// After so many looks at which nobody had gone to those who say that they are more, we publish
 /// all the same: they may lie.
 const IDLE_MAX: u32 = 4;
@@ -47,9 +45,6 @@ const LOOKS_MAX: usize = 4;
 /// The first pause between two looks is so much of that between two greetings of a root: what came
 /// to sit apart while the tree formed shall not do so for long.
 const FIRST: f64 = 0.25;
-
-/// The longest pause is at most 2 to this times the first.
-const DOUBLINGS_MAX: u32 = 16;
 
 /// An agent's search for the others of a label in its cluster.
 #[derive(Clone, Debug)]
@@ -104,7 +99,8 @@ fn parent_of(kin: &Kin) -> Option<NodeId> {
 /// then the fewer to the more. Of as many, all below one parent go to those below the other.
 fn rank(kin: &Kin) -> (bool, u32, NodeId) {
     let whose = parent_of(kin).unwrap_or(kin.agent.id);
-    (kin.parent.is_some(), kin.nodes.min(NODES_MAX), whose)
+    // As many as can sit below one parent are believed.
+    (kin.parent.is_some(), kin.nodes.min(nodes_max(3)), whose)
 }
 
 impl Dicast {
@@ -170,7 +166,7 @@ impl Dicast {
     fn is_room_for(&self, nodes: usize) -> bool {
         let up = self.posts.get(&1).and_then(|post| post.up.as_ref());
         up.is_some_and(|up| {
-            let mut others = up.view.roster.iter().filter(|(slot, _)| *slot != up.slot);
+            let mut others = up.siblings();
             others.any(|(_, seat)| {
                 seat.marks.lets_in(None) && seat.size as usize + nodes <= SEATS_MAX
             })
@@ -211,7 +207,7 @@ impl Dicast {
         let Some(watch) = self.kin.get_mut(&label) else {
             return;
         };
-        let pause = (first * (1 << watch.looks.min(DOUBLINGS_MAX))).min(longest);
+        let pause = doubled(first, watch.looks, longest);
         watch.look_at = now + pause.mul_f64(draw);
         watch.looks = watch.looks.saturating_add(1);
         watch.publish_at = Some(now + LOOKED);
@@ -257,8 +253,9 @@ impl Dicast {
         let own = self.home(label).is_some_and(|home| home.parent.is_some());
         let up = self.posts.get(&1).and_then(|post| post.up.as_ref());
         let beside = up.and_then(|up| {
-            let mut seats = up.view.roster.iter().filter(|(slot, _)| *slot != up.slot);
-            let beside = seats.find(|(_, seat)| seat.marks.label == Some(label));
+            let beside = up
+                .siblings()
+                .find(|(_, seat)| seat.marks.label == Some(label));
             beside.map(|(_, seat)| seat.contact.clone())
         });
         let Some(agent) = beside.filter(|_| !own) else {
@@ -321,8 +318,9 @@ impl Dicast {
         let own = self.marks_of_post(1).label == Some(label);
         let theirs = up.filter(|_| own);
         let siblings = theirs.map_or(0, |up| {
-            let seats = up.view.roster.iter().filter(|(slot, _)| *slot != up.slot);
-            let kin = seats.filter(|(_, seat)| seat.marks.label == Some(label));
+            let kin = up
+                .siblings()
+                .filter(|(_, seat)| seat.marks.label == Some(label));
             kin.fold(0, |sum: u32, (_, seat)| sum.saturating_add(seat.size))
         });
         let here = u32::try_from(label::count(&view.roster, label)).unwrap_or(u32::MAX);

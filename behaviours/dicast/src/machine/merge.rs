@@ -63,9 +63,8 @@ impl Dicast {
             return false;
         };
         let label = label::common(&post.view.roster);
-        let mut others = up.view.roster.iter().filter(|(slot, _)| *slot != up.slot);
         level > 1
-            || others.any(|(_, seat)| seat.marks.lets_in(label))
+            || up.siblings().any(|(_, seat)| seat.marks.lets_in(label))
             || self.may_have_another_parent(level)
     }
 
@@ -157,8 +156,9 @@ impl Dicast {
         let Some(here) = up.view.roster.get(up.slot).map(|seat| seat.place) else {
             return;
         };
-        let others = up.view.roster.iter().filter(|(slot, _)| *slot != up.slot);
-        let open = others.filter(|(_, seat)| level > 1 || seat.marks.lets_in(label));
+        let open = up
+            .siblings()
+            .filter(|(_, seat)| level > 1 || seat.marks.lets_in(label));
         let open: Vec<_> = open.collect();
         if open.is_empty() {
             post.calm_until = pause;
