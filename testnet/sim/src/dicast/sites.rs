@@ -71,13 +71,13 @@ mod tests {
             most: 200,
             scattered: 0.5,
         };
-        let mut sizes: BTreeMap<Label, usize> = BTreeMap::new();
+        let mut members: BTreeMap<Label, usize> = BTreeMap::new();
         let labels = draw(&sites, &regions, 2_000, seed);
         for label in labels.iter().flatten() {
-            *sizes.entry(*label).or_default() += 1;
+            *members.entry(*label).or_default() += 1;
         }
-        assert_eq!(sizes.len(), 30);
-        assert!(sizes.values().all(|size| (1..=200).contains(size)));
+        assert_eq!(members.len(), 30);
+        assert!(members.values().all(|size| (1..=200).contains(size)));
         assert!(labels.iter().filter(|label| label.is_none()).count() >= 800);
         assert_eq!(draw(&sites, &regions, 2_000, seed), labels);
     }
