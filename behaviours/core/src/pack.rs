@@ -327,6 +327,16 @@ impl Pack for Hint {
 
 packed!(Contact { id, hint });
 
+impl<T: Pack> Pack for Box<T> {
+    fn pack(&self, to: &mut Writer) {
+        T::pack(self, to);
+    }
+
+    fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        T::unpack(from).map(Self::new)
+    }
+}
+
 impl<T: Pack> Pack for Option<T> {
     fn pack(&self, to: &mut Writer) {
         self.is_some().pack(to);

@@ -231,7 +231,11 @@ impl Roster {
         }
         match self.position(slot) {
             Ok(at) => self.seats[at].1 = seat,
-            Err(at) => self.seats.insert(at, (slot, seat)),
+            Err(at) => {
+                // Seats come seldom, and every node of a cluster has this list.
+                self.seats.reserve_exact(1);
+                self.seats.insert(at, (slot, seat));
+            }
         }
     }
 

@@ -66,7 +66,7 @@ const LOCAL_MAX: usize = 4_096;
 
 /// What queues keep between heartbeats: a rest of the burst in which a cluster forms is most of
 /// what a leaf would ever need.
-const IDLE_CAPACITY: usize = 4;
+const IDLE_CAPACITY: usize = 2;
 
 /// One for the tick, one for the scout, eight for each level, one for whatever is under way.
 const TIMERS_MAX: usize = 2 + 8 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
@@ -352,7 +352,7 @@ impl Dicast {
             Message::Twinned(twinned) => self.on_twinned(now, from, &twinned),
             Message::Poles(poles) => self.on_poles(now, from, poles),
             Message::Sides(sides) => self.on_sides(now, from, &sides),
-            Message::Office(office) => self.on_office(now, from, office),
+            Message::Office(office) => self.on_office(now, from, *office),
             Message::Merge(merge) => self.on_merge(now, from, merge),
             Message::Merged(merged) => self.on_merged(now, from, &merged),
             Message::Crown(cluster) => self.on_crown(now, from, cluster),
@@ -454,11 +454,28 @@ impl Dicast {
         }
     }
 
+    /// Gives back what nothing is in. A map that was filled once keeps a node, which for some of
+    /// these is more than a kilobyte.
+    fn drop_idle(&mut self) {
+        fn free<K, V>(map: &mut BTreeMap<K, V>) {
+            if map.is_empty() {
+                *map = BTreeMap::new();
+            }
+        }
+        self.outputs.shrink_to(IDLE_CAPACITY);
+        self.local.shrink_to(IDLE_CAPACITY);
+        free(&mut self.seeks);
+        free(&mut self.handovers);
+        free(&mut self.checks);
+        free(&mut self.questions);
+        free(&mut self.measures);
+        free(&mut self.posts);
+    }
+
     fn on_tick(&mut self, now: Time) {
         self.timers.set(Timer::Tick, now + self.config.heartbeat);
         self.health.end_round();
-        self.outputs.shrink_to(IDLE_CAPACITY);
-        self.local.shrink_to(IDLE_CAPACITY);
+        self.drop_idle();
         self.links.sweep(now);
         for level in self.membership_levels() {
             self.beat(now, level);

@@ -272,6 +272,8 @@ pub(crate) struct Scout {
     pub(crate) asked: Option<(NodeId, u8, u8)>,
     /// The nearer agent who is asked for a seat.
     pub(crate) wanted: Option<NodeId>,
+    /// Others that are nearer than ours too, the nearest last, if that one has no seat.
+    pub(crate) nearer: Vec<Contact>,
     /// Our post of this level takes another parent even if that is not nearer: none of its siblings
     /// lets its members in, or more of their label are elsewhere.
     pub(crate) forced: Option<u8>,
@@ -287,6 +289,7 @@ impl Scout {
     pub(crate) fn forget(&mut self) {
         (self.asked, self.wanted) = (None, None);
         self.forced = None;
+        self.nearer = Vec::new();
     }
 
     /// `peer` has nothing for us.

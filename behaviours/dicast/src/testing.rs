@@ -347,7 +347,7 @@ impl Words<'_, '_> {
                 agent: self.draw.contact(),
                 slot: self.slot(),
             }),
-            _ => Message::Office(Office {
+            _ => Message::Office(Box::new(Office {
                 old: self.cluster(),
                 view: self.view(level),
                 up: self
@@ -362,7 +362,7 @@ impl Words<'_, '_> {
                 }]),
                 missing: self.draw.any(),
                 double: self.draw.any(),
-            }),
+            })),
         }
     }
 

@@ -521,7 +521,7 @@ messages! {
     /// See [`Sides`].
     21 Sides(Sides),
     /// See [`Office`].
-    22 Office(Office),
+    22 Office(Box<Office>),
     /// See [`Merge`].
     23 Merge(Merge),
     /// See [`Merged`].

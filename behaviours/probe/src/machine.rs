@@ -50,6 +50,9 @@ pub struct Probe {
     links: BTreeMap<NodeId, Link>,
 }
 
+/// What the queue of outputs keeps when it is empty.
+const IDLE_CAPACITY: usize = 2;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     /// The budget has a token for what is queued.
@@ -380,7 +383,11 @@ impl Machine for Probe {
     }
 
     fn poll_output(&mut self) -> Option<Output<Message, Event>> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            self.outputs.shrink_to(IDLE_CAPACITY);
+        }
+        output
     }
 }
 

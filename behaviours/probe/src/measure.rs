@@ -117,6 +117,10 @@ impl Jobs {
     pub(crate) fn finish(&mut self, peer: NodeId) -> Option<Job> {
         let job = self.by_peer.remove(&peer)?;
         debug_assert!(job.phase != Phase::Queued, "only what was started can end");
+        if self.by_peer.is_empty() {
+            // Most of the time there are none, and an emptied map keeps a node.
+            (self.by_peer, self.queue) = (BTreeMap::new(), VecDeque::new());
+        }
         Some(job)
     }
 

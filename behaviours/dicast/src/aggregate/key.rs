@@ -186,6 +186,14 @@ impl KeySpec {
         self
     }
 
+    /// Whether answers may be wrong at all. If not, each change is an event of its own.
+    pub fn is_approximate(&self) -> bool {
+        match &self.tolerance {
+            Tolerance::Total(eps) => *eps > 0.0,
+            Tolerance::PerLevel(levels) => levels.iter().any(|eps| *eps > 0.0),
+        }
+    }
+
     /// The key with the ends of its range moved outward to `f32`s, which values have on the wire.
     /// Errors: [`KeyError`].
     pub fn checked(mut self) -> Result<Self, KeyError> {

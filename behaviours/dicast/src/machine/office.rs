@@ -139,7 +139,7 @@ impl Dicast {
         let to = office.view.agent.clone();
         self.timers
             .set(Timer::Handover(level), now + self.config.claim_wait);
-        self.send_to(now, &to, Message::Office(office));
+        self.send_to(now, &to, Message::Office(Box::new(office)));
     }
 
     /// A post for us, from the one who holds it.

@@ -14,7 +14,9 @@ use crate::{
     wire::Beat,
 };
 
-/// How long an agent gathers changes before it tells them: of eager keys, and of the others.
+/// How long an agent gathers changes before it tells them: of eager keys, and of others that are
+/// exact. What is approximate has drifted when it leaves its filter, and goes with the next beat: at
+/// once it would be most of what the agents of large clusters hear.
 const GATHER_EAGER: Duration = Duration::from_millis(50);
 const GATHER_LAZY: Duration = Duration::from_millis(250);
 
@@ -242,13 +244,12 @@ impl Dicast {
         if changed.is_empty() {
             return;
         }
-        let eager = changed.iter().any(|key| {
-            let spec = self.keys.spec(*key);
-            spec.is_some_and(|spec| spec.urgency == Urgency::Eager)
-        });
+        let specs = || changed.iter().filter_map(|key| self.keys.spec(*key));
+        let eager = specs().any(|spec| spec.urgency == Urgency::Eager);
+        let exact = specs().any(|spec| !spec.is_approximate());
         let gather = if eager { GATHER_EAGER } else { GATHER_LAZY };
         let top = self.posts.get(&level).is_some_and(|post| post.up.is_none());
-        if !top {
+        if !top && (eager || exact) {
             self.timers
                 .set_earliest(Timer::Report(level + 1), now + gather);
         }

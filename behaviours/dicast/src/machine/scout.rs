@@ -30,6 +30,10 @@ const NEARER_US: u64 = 1_000;
 /// Agents that are measured in one look, each of which may take a dial.
 const MEASURED_MAX: usize = 4;
 
+/// One whose coordinate promises so many hundredths of the delay to ours is worth a dial, while we
+/// hardly know where we are.
+const WORTH_PERCENT: u64 = 95;
+
 /// Between which shares of the pause the real one is drawn.
 const PAUSES: (f64, f64) = (0.5, 1.5);
 
@@ -238,7 +242,8 @@ impl Dicast {
             agents.retain(|(_, place)| is_nearer(here.estimate_us(*place), own_us));
         } else if here.0.is_some() && own_us > 0 {
             // A dial for nothing costs more than all beats of a minute.
-            agents.retain(|(_, place)| u64::from(here.estimate_us(*place)) < own_us);
+            let limit_us = own_us / 100 * WORTH_PERCENT;
+            agents.retain(|(_, place)| u64::from(here.estimate_us(*place)) < limit_us);
         }
         if agents.is_empty() {
             return true;
@@ -267,15 +272,41 @@ impl Dicast {
         let us = |id: NodeId| rtts.iter().find(|(of, _)| *of == id).map(|it| it.1);
         let others = agents.iter().filter(|(contact, _)| contact.id != ours);
         let measured = others.filter_map(|(contact, _)| Some((us(contact.id)?, contact)));
-        let Some((nearest_us, nearest)) = measured.min() else {
+        let mut measured: Vec<_> = measured.collect();
+        measured.sort_unstable();
+        if level > 1 {
+            if let Some((_, nearest)) = measured.first() {
+                let nearest = (*nearest).clone();
+                self.ask_for_clusters(now, &nearest, (1, level));
+            }
+            return;
+        }
+        let Some(own_us) = us(ours).map(u64::from) else {
             return;
         };
-        let nearest = nearest.clone();
-        if level > 1 {
-            self.ask_for_clusters(now, &nearest, (1, level));
-        } else if us(ours).is_some_and(|own_us| is_nearer(nearest_us, u64::from(own_us))) {
+        let nearer = measured.iter().filter(|(us, _)| is_nearer(*us, own_us));
+        self.scout.nearer = nearer
+            .rev()
+            .map(|(_, contact)| (*contact).clone())
+            .collect();
+        self.ask_nearest(now);
+    }
+
+    /// Asks the nearest of those that were found nearer than ours for a seat.
+    fn ask_nearest(&mut self, now: Time) {
+        if let Some(nearest) = self.scout.nearer.pop() {
             self.scout.wanted = Some(nearest.id);
             self.ask_to_move(now, &nearest, (1, 1));
+        }
+    }
+
+    /// `peer` has nothing for us: while a tree forms two of five are about to split, and the next
+    /// nearest may have a seat.
+    pub(super) fn on_scout_refused(&mut self, now: Time, peer: NodeId) {
+        let refused = self.scout.wants_seat_of(peer);
+        self.scout.give_up(peer);
+        if refused && self.may_move() {
+            self.ask_nearest(now);
         }
     }
 }

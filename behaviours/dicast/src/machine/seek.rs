@@ -346,7 +346,7 @@ impl Dicast {
             }
             return;
         }
-        self.scout.give_up(from);
+        self.on_scout_refused(now, from);
         self.on_merge_busy(now, from, level);
     }
 

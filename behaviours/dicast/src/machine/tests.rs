@@ -7,6 +7,7 @@ mod hostile;
 mod labels;
 mod posts;
 mod schedules;
+mod scouts;
 mod starts;
 mod values;
 mod world;

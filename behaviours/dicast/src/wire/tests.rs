@@ -102,7 +102,7 @@ fn the_largest_rosters_fit() {
         missing: u32::MAX,
         double: u32::MAX,
     };
-    for largest in [Message::Welcome(up), Message::Office(office)] {
+    for largest in [Message::Welcome(up), Message::Office(Box::new(office))] {
         let bytes = encode(&largest);
         let (len, most) = (bytes.len(), Message::LIMITS.bytes);
         assert!(len <= most, "{len} bytes");
@@ -151,7 +151,7 @@ fn what_no_honest_machine_says_is_refused() {
             missing: 0,
             double: 0,
         };
-        let bytes = encode(&Message::Office(office));
+        let bytes = encode(&Message::Office(Box::new(office)));
         assert!(
             decode_wire::<Message>(&bytes).is_err(),
             "an office with {what}"

@@ -1,18 +1,19 @@
 //! Values up and down the tree: everyone's answers hold, whatever is lost and whoever dies.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, rc::Rc, time::Duration};
 
-use opus_core::{NodeId, Rng, Time};
+use opus_core::{NodeId, Rng, Time, testing::LinkFault};
 use rand::RngExt;
 
 use super::world::World;
 use crate::{
-    Command, Event, Refusal, Scope,
+    Command, Event, Message, Refusal, Scope,
     aggregate::{Answer, Function, KeyError, KeyId, KeySpec, Sample, Value},
 };
 
 const LOAD: KeyId = KeyId(1);
 pub(super) const MARK: KeyId = KeyId(2);
+const EXACT: KeyId = KeyId(3);
 
 fn load() -> KeySpec {
     KeySpec::new(Function::Mean, (0.0, 100.0), 0.5)
@@ -121,6 +122,49 @@ fn every_node_knows_the_mean_within_its_bounds_though_words_are_lost() {
     }
     assert!(widest <= 0.5 * 1.01, "half width {widest} of .5");
     assert!(widest > 0.1, "filters are in use: {widest}");
+}
+
+#[test]
+fn a_cluster_tells_what_is_approximate_with_its_beats_and_what_is_exact_before() {
+    for (key, before) in [(LOAD, false), (EXACT, true)] {
+        let mut world = tree(60, 53);
+        world.run(60);
+        let spec = KeySpec::new(Function::Sum, (0.0, 1e6), 0.0);
+        let (one, id) = (World::id(3), 7);
+        world.net.command(
+            one,
+            Command::Spec {
+                id,
+                key: EXACT,
+                spec,
+            },
+        );
+        world.run(5);
+        let beats = Rc::new(Cell::new(0));
+        let noted = Rc::clone(&beats);
+        world.net.set_fault(move |_, _, _, message: &Message| {
+            let of_cluster = matches!(message, Message::Beat(beat) if beat.child.is_some());
+            noted.set(noted.get() + u32::from(of_cluster));
+            LinkFault::Deliver
+        });
+        let clusters = world
+            .posts()
+            .values()
+            .filter(|(_, view)| view.level == 1)
+            .count();
+        for second in 0..20_u32 {
+            for node in world.alive() {
+                set(&mut world, node, key, f64::from(second * 5));
+            }
+            world.run(1);
+        }
+        let each = f64::from(beats.get()) / 20.0 / (clusters as f64 - 1.0);
+        assert_eq!(
+            each > 1.2,
+            before,
+            "{key:?}: {each} beats a second and cluster"
+        );
+    }
 }
 
 #[test]
