@@ -15,8 +15,8 @@ use crate::{
 };
 
 /// How long an agent gathers changes before it tells them: of eager keys, and of others that are
-/// exact. What is approximate has drifted when it leaves its filter, and goes with the next beat: at
-/// once it would be most of what the agents of large clusters hear.
+/// exact. What is approximate has drifted when it leaves its filter, and goes with the next beat:
+/// at once it would be most of what the agents of large clusters hear.
 const GATHER_EAGER: Duration = Duration::from_millis(50);
 const GATHER_LAZY: Duration = Duration::from_millis(250);
 
