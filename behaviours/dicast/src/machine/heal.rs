@@ -1,5 +1,7 @@
 //! Trees that find each other become one: the smaller yields.
 
+use std::collections::BTreeSet;
+
 use opus_core::{Contact, NodeId, Time, pack::Few};
 use rand::{
     RngExt,
@@ -15,8 +17,13 @@ use crate::{
     wire::Hello,
 };
 
-/// An agent that is not the root looks for other trees once in so many times.
+/// While much of the tree is missing, an agent that is not near the root looks for other trees once
+/// in so many times, ...
 const OTHERS_SELDOM: u32 = 6;
+
+/// ... and at other times once in so many: whom all of them know are the few at the top, and each
+/// greeting takes a dial.
+const OTHERS_RARELY: u32 = 60;
 
 /// Between which shares of the pause the real one is drawn.
 pub(super) const PAUSES: (f64, f64) = (0.75, 1.25);
@@ -88,27 +95,41 @@ impl Dicast {
             return;
         };
         let root = self.is_root(level);
-        // Who sits at the top looks harder; if all did, the strangers would have much to answer.
-        let many = (root || self.sits_at_top(level)) && self.has_lost_many(now);
-        // Whoever has just become a root greets at once.
-        let soon = now + self.config.hello.mul_f64(PAUSES.1);
-        if now < self.hello_at && !(root && self.hello_at > soon) {
-            return;
-        }
-        // A lower one of ours that found no parent in time has one here.
         let lower = self.posts.range(..level).map(|(&it, _)| it);
         let alone: Vec<u8> = lower.filter(|&it| self.is_root(it)).collect();
+        // Who sits at the top looks harder; if all did, the strangers would have much to answer.
+        let lost = self.has_lost_many(now) || !alone.is_empty();
+        let many = (root || self.sits_at_top(level)) && lost;
+        let pause = match (root || many, lost) {
+            (true, _) => 1,
+            (false, true) => OTHERS_SELDOM,
+            (false, false) => OTHERS_RARELY,
+        };
+        let wait = self.config.hello * pause;
+        if now < self.hello_at {
+            if self.hello_at <= now + wait.mul_f64(PAUSES.1) {
+                return;
+            }
+            // What was planned is too late now. Whoever has just become a root greets at once, the
+            // others not all at once.
+            if !root {
+                self.hello_at = now + wait.mul_f64(self.rng.random_range(0.0..PAUSES.1));
+                return;
+            }
+        }
+        // A lower one of ours that found no parent in time has one here.
         for lower in alone {
             self.seek(now, lower + 1);
         }
         let post = &self.posts[&level];
-        let pause = if root || many { 1 } else { OTHERS_SELDOM };
         let roster = &post.view.roster;
         let known = self.seeds.iter().chain(&self.far);
-        let seeds = known.filter(|seed| roster.find(seed.id).is_none());
+        let above = post.up.iter().flat_map(|up| &up.path.0);
+        let above: BTreeSet<NodeId> = above.flat_map(Ancestor::posts).map(|it| it.id).collect();
+        let ours = |id: NodeId| roster.find(id).is_some() || above.contains(&id);
+        let seeds = known.filter(|seed| !ours(seed.id));
         let mut seeds: Vec<Contact> = seeds.cloned().collect();
         // Not all at once after a cut.
-        let wait = self.config.hello * pause;
         self.hello_at = now + wait.mul_f64(self.rng.random_range(PAUSES.0..PAUSES.1));
         if root {
             self.tell(Event::WantSeeds);
