@@ -215,7 +215,18 @@ macro_rules! whole {
     )*};
 }
 
-whole!(u16, u32, u64);
+whole!(u32, u64);
+
+/// Two bytes: those that are sent are parts of digests, of which a varint would take three.
+impl Pack for u16 {
+    fn pack(&self, to: &mut Writer) {
+        to.raw(&self.to_le_bytes());
+    }
+
+    fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        <[u8; 2]>::unpack(from).map(Self::from_le_bytes)
+    }
+}
 
 impl Pack for u8 {
     fn pack(&self, to: &mut Writer) {

@@ -18,8 +18,7 @@ use crate::{
     keys::Keys,
     label::Label,
     links::{Links, Order},
-    state::{Asked, Check, Former, Handover, Measurement, Membership, Post, Scout, Seek},
-    wire::Leave,
+    state::{Asked, Check, Former, Handover, Measurement, Membership, Post, Scout, Seek, Vacated},
 };
 
 mod address;
@@ -61,6 +60,9 @@ const FORMERS_MAX: usize = 16;
 /// Contacts in other subtrees. Overflow: the oldest is forgotten.
 const FAR_MAX: usize = 8;
 
+/// Offers of seats that nobody sought. Overflow: the oldest is forgotten.
+const OFFERS_MAX: usize = 4;
+
 /// Messages to ourselves that one input may cause; more would be a loop.
 const LOCAL_MAX: usize = 4_096;
 
@@ -98,8 +100,8 @@ pub struct Dicast {
     seeks: BTreeMap<u8, Seek>,
     /// The look for a nearer cluster than ours, as a node or for a post.
     scout: Scout,
-    /// The seat that we left last: its agent, and what we said.
-    vacated: Option<(NodeId, Leave)>,
+    /// The seat that we left last.
+    vacated: Option<Vacated>,
     /// Where a tree may be found, the newest last.
     seeds: BoundedQueue<Contact>,
     /// Who held a post at the top when we last heard, the newest last: the way back after a cut.
@@ -122,8 +124,8 @@ pub struct Dicast {
     kin: BTreeMap<Label, Watch>,
     /// When an agent that we do not know was last asked what it takes us for.
     stray_at: Time,
-    /// A cluster that offered a seat which we did not seek, and when first.
-    declined: Option<(u64, Time)>,
+    /// Clusters that offered a seat which we did not seek, and when first.
+    offers: BoundedQueue<(u64, Time)>,
     /// When a greeting was last passed on to the root.
     hint_at: Time,
     /// The cluster at the top that was told last.
@@ -214,7 +216,7 @@ impl Dicast {
             directory: Directory::default(),
             kin: BTreeMap::new(),
             stray_at: Time::ZERO,
-            declined: None,
+            offers: BoundedQueue::new(OFFERS_MAX),
             hint_at: Time::ZERO,
             root_told: None,
             whole_known: None,
@@ -477,6 +479,7 @@ impl Dicast {
         self.health.end_round();
         self.drop_idle();
         self.links.sweep(now);
+        self.repeat_leave(now);
         for level in self.membership_levels() {
             self.beat(now, level);
             self.look_at_agent(now, level);

@@ -8,7 +8,7 @@ use crate::{
     Config,
     cluster::{ClusterRef, DEPUTIES, Path, Place, Seat, View},
     track::{Echo, Track, Uplink, Words},
-    wire::{Office, Welcome},
+    wire::{Leave, Office, Welcome},
 };
 
 /// Words that come within this are one burst: a question and its answer, a change that is told.
@@ -297,6 +297,17 @@ impl Scout {
         self.asked.take_if(|(asked, ..)| *asked == peer);
         self.wanted.take_if(|wanted| *wanted == peer);
     }
+}
+
+/// A seat that was left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vacated {
+    /// Whose it was.
+    pub(crate) agent: NodeId,
+    /// What that was told.
+    pub(crate) leave: Leave,
+    /// How often it will be told again: it would miss one who lives for long.
+    pub(crate) repeats: u8,
 }
 
 /// Whom a ping is for.

@@ -212,20 +212,23 @@ impl Words<'_, '_> {
     fn life(&mut self) -> Message {
         let level = self.level();
         match self.draw.below(13) {
-            0..3 => Message::Beat(Beat {
-                tag: self.tag(),
-                slot: self.slot(),
-                seq: self.draw.small(),
-                size: self.draw.any(),
-                marks: self.marks(),
-                place: self.place(),
-                child: self.draw.flag().then(|| self.cluster()),
-                keys: self.draw.any(),
-                echo: self.echo(),
-                pushed: self.draw.small(),
-                urgent: self.draw.flag(),
-                report: self.draw.flag().then(|| self.report()),
-            }),
+            0..3 => {
+                let child = self.draw.flag().then(|| self.cluster());
+                Message::Beat(Beat {
+                    tag: self.tag(),
+                    slot: self.slot(),
+                    seq: self.draw.small(),
+                    size: child.map_or(1, |_| self.draw.any()),
+                    marks: self.marks(),
+                    place: self.place(),
+                    child,
+                    keys: self.draw.any(),
+                    echo: self.echo(),
+                    pushed: self.draw.small(),
+                    urgent: self.draw.flag(),
+                    report: self.draw.flag().then(|| self.report()),
+                })
+            }
             3 => Message::Pulse(Pulse {
                 tag: self.tag(),
                 view: self.draw.any(),

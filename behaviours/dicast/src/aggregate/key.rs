@@ -277,13 +277,16 @@ impl KeySpec {
     }
 }
 
+/// A varint: most are small.
 impl Pack for KeyId {
     fn pack(&self, to: &mut Writer) {
-        self.0.pack(to);
+        u32::from(self.0).pack(to);
     }
 
     fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        u16::unpack(from).map(Self)
+        let key = u16::try_from(u32::unpack(from)?);
+        key.map(Self)
+            .map_err(|_| Malformed::Invalid("a key beyond the last"))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     Event, Message,
     cluster::{Ancestor, Place, SEATS_MAX, Seat, View, nodes_max},
     label,
-    state::{Child, Phase},
+    state::{Child, Phase, Request},
     track::DOUBLE_JOINED,
     wire::{Join, Leave, Moved, Places, Welcome},
 };
@@ -94,7 +94,16 @@ impl Dicast {
         let kin = label.is_some_and(|label| label::count(roster, label) > 0);
         let waits = join.moves && !(kin && level == 1);
         let fit = roster.iter().filter(|(_, seat)| seat.marks.fit).count();
-        let room = roster.len() < SEATS_MAX && (seat.marks.fit || 4 * fit > roster.len());
+        // Those of a cluster that is about to come in have no other place to go.
+        let coming = match &post.phase {
+            Phase::Asking(Request::Absorb { other, .. }) => other.roster.len(),
+            Phase::Acting
+            | Phase::Dividing { .. }
+            | Phase::Asking(_)
+            | Phase::Merging { .. }
+            | Phase::Leaving => 0,
+        };
+        let room = roster.len() + coming < SEATS_MAX && (seat.marks.fit || 4 * fit > roster.len());
         // Whoever has a seat elsewhere can wait until a split is over.
         let open = match post.phase {
             Phase::Merging { .. } | Phase::Leaving => false,
@@ -265,7 +274,8 @@ impl Dicast {
 
     pub(super) fn on_leave(&mut self, now: Time, from: NodeId, leave: Leave) {
         let slot = leave.slot;
-        let Some(level) = self.post_of_tag(leave.tag) else {
+        let known = self.post_of_tag(leave.tag);
+        let Some(level) = known.or_else(|| self.post_once(now, leave.tag)) else {
             return;
         };
         let Some(post) = self.posts.get_mut(&level) else {

@@ -17,11 +17,9 @@ impl Dicast {
         let again = self.config.heartbeat;
         let Some(level) = self.level_of_tag(pulse.tag, from) else {
             // It has not heard that we left.
-            if let Some((_, left)) = self
-                .vacated
-                .filter(|(whom, left)| *whom == from && left.tag == pulse.tag)
-            {
-                self.send(now, from, Message::Leave(left));
+            let left = self.vacated.filter(|left| left.agent == from);
+            if let Some(left) = left.filter(|left| left.leave.tag == pulse.tag) {
+                self.send(now, from, Message::Leave(left.leave));
                 return;
             }
             // It counts us among its members: it shall say as what.
@@ -106,6 +104,10 @@ impl Dicast {
     /// there will pulse us, and be asked.
     pub(super) fn on_takeover(&mut self, now: Time, from: NodeId, takeover: Takeover) {
         let Some(level) = self.level_of(takeover.old.id) else {
+            if self.leaf.is_some() {
+                // It will pulse us too, if we do not sit there.
+                self.is_offered_again(now, takeover.cluster);
+            }
             return;
         };
         let Some(membership) = self.membership_mut(level) else {

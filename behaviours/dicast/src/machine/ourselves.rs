@@ -139,6 +139,16 @@ impl Dicast {
             .map(|(&level, _)| level)
     }
 
+    /// The post that had this tag before it had another name or epoch.
+    pub(super) fn post_once(&self, now: Time, tag: u16) -> Option<u8> {
+        let formers = self.formers.iter();
+        let mut formers = formers.filter(|it| it.old.tag() == tag && it.until > now);
+        let cluster = formers.next_back()?.cluster;
+        let mut posts = self.posts.iter();
+        let post = posts.find(|(_, post)| post.view.cluster == cluster);
+        post.map(|(&level, _)| level)
+    }
+
     /// Forgets everything but who we are.
     pub(super) fn stop(&mut self) {
         self.running = false;

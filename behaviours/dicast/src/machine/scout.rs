@@ -184,7 +184,7 @@ impl Dicast {
 
     pub(super) fn ask_to_move(&mut self, now: Time, whom: &Contact, (target, at): (u8, u8)) {
         // Whoever had us before may give us a seat again.
-        self.vacated.take_if(|(agent, _)| *agent == whom.id);
+        self.vacated.take_if(|left| left.agent == whom.id);
         let seat = match target {
             1 => Some(self.seat(now, None, 1)),
             _ => self.seat_of_post(now, target - 1),

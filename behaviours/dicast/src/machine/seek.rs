@@ -10,10 +10,13 @@ use crate::{
     Event, Message, Name, Refusal,
     cluster::{ClusterRef, Path, Place, Roster, Seat, View},
     decide,
-    state::{Doubt, Measurement, Membership, Purpose, Seek},
+    state::{Doubt, Measurement, Membership, Purpose, Seek, Vacated},
     track::DOUBLE_JOINED,
     wire::{HOPS_MAX, Join, Leave, Places, Sides, Welcome},
 };
+
+/// How often the old agent is told again that a seat was left.
+const LEAVES_AGAIN: u8 = 2;
 
 /// How long an offer of a seat is remembered.
 const DECLINED: Duration = Duration::from_secs(20);
@@ -383,23 +386,38 @@ impl Dicast {
     /// We hold another seat. Whoever has just been merged hears of it from its old agent, so only
     /// the second offer of a seat is declined.
     fn decline(&mut self, now: Time, from: NodeId, (cluster, slot): (ClusterRef, u8)) {
-        let again = self.declined.is_some_and(|(id, first)| {
-            id == cluster.id
-                && now.since(first) < DECLINED
-                && now.since(first) >= self.config.heartbeat
-        });
-        if again {
+        if self.is_offered_again(now, cluster) {
             let leave = Leave {
                 tag: cluster.tag(),
                 slot,
                 known: false,
             };
             self.send(now, from, Message::Leave(leave));
-        } else if self
-            .declined
-            .is_none_or(|(id, first)| id != cluster.id || now.since(first) >= DECLINED)
-        {
-            self.declined = Some((cluster.id, now));
+        }
+    }
+
+    /// Notes that this cluster takes us for its member. Whether it did so a heartbeat ago, and not
+    /// long ago.
+    pub(super) fn is_offered_again(&mut self, now: Time, cluster: ClusterRef) -> bool {
+        let mut offers = self.offers.iter().rev();
+        let last = offers.find(|(id, _)| *id == cluster.id);
+        let before = last.map(|(_, first)| now.since(*first));
+        if let Some(before) = before.filter(|before| *before < DECLINED) {
+            return before >= self.config.heartbeat;
+        }
+        self.offers.push((cluster.id, now));
+        false
+    }
+
+    /// Says again that we left, to one who may not have heard it.
+    pub(super) fn repeat_leave(&mut self, now: Time) {
+        let Some(left) = &mut self.vacated else {
+            return;
+        };
+        let (agent, leave) = (left.agent, left.leave);
+        if left.repeats > 0 && self.links.is_connected(agent) {
+            left.repeats -= 1;
+            self.send(now, agent, Message::Leave(leave));
         }
     }
 
@@ -466,7 +484,11 @@ impl Dicast {
                 slot: before.slot,
                 known: root(&before.path).is_some_and(|old| self.is_below(level, old)),
             };
-            self.vacated = Some((before.view.agent.id, leave));
+            self.vacated = Some(Vacated {
+                agent: before.view.agent.id,
+                leave,
+                repeats: LEAVES_AGAIN,
+            });
             self.send(now, before.view.agent.id, Message::Leave(leave));
         }
         self.beat(now, level);

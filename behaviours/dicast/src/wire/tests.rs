@@ -61,9 +61,8 @@ fn welcome(seats: usize, hint: usize) -> Welcome {
     }
 }
 
-#[test]
-fn a_beat_is_small() {
-    let beat = Beat {
+fn beat() -> Beat {
+    Beat {
         tag: u16::MAX,
         slot: 63,
         seq: 100_000,
@@ -79,9 +78,52 @@ fn a_beat_is_small() {
         pushed: 1_000,
         urgent: false,
         report: None,
+    }
+}
+
+#[test]
+fn a_beat_is_small() {
+    let bytes = encode(&Message::Beat(beat()));
+    assert!(bytes.len() <= 20, "{} bytes", bytes.len());
+}
+
+#[test]
+fn whatever_a_beat_says_comes_out_again() {
+    let cluster = Beat {
+        size: 70_000,
+        child: Some(ClusterRef { id: 7, epoch: 3 }),
+        ..beat()
     };
-    let bytes = encode(&Message::Beat(beat));
-    assert!(bytes.len() <= 28, "{} bytes", bytes.len());
+    let moved = Beat {
+        place: Place(Some(opus_model::Position([-3, 70_000, 5], 900, 40))),
+        urgent: true,
+        ..cluster.clone()
+    };
+    let report = Report {
+        beat: 4,
+        seq: 2,
+        ..Report::default()
+    };
+    let told = Beat {
+        report: Some(report),
+        ..beat()
+    };
+    for beat in [beat(), cluster, moved, told] {
+        let message = Message::Beat(beat);
+        assert_eq!(decode_wire::<Message>(&encode(&message)).unwrap(), message);
+    }
+}
+
+#[test]
+fn a_beat_of_unknown_parts_or_of_a_place_that_is_none_is_refused() {
+    let packed = pack::to_bytes(&beat());
+    // Behind the tag and the seat.
+    for there in [16, 128, PLACED] {
+        let mut bytes = packed.clone();
+        bytes[3] = there;
+        bytes.push(0);
+        assert!(pack::from_bytes::<Beat>(&bytes).is_err(), "{there}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ impl Clone for Dicast {
         copy!(
             self: config timers outputs me health links local running leaf keys values posts seeks
             scout vacated seeds far formers handovers checks questions measures number
-            leaving_since hello_at directory kin stray_at declined hint_at root_told whole_known
+            leaving_since hello_at directory kin stray_at offers hint_at root_told whole_known
         )
     }
 }
