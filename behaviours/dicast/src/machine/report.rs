@@ -18,7 +18,7 @@ use crate::{
 /// exact. What is approximate has drifted when it leaves its filter, and goes with the next beat:
 /// at once it would be most of what the agents of large clusters hear.
 const GATHER_EAGER: Duration = Duration::from_millis(50);
-const GATHER_LAZY: Duration = Duration::from_millis(250);
+const GATHER_LAZY: Duration = Duration::from_millis(150);
 
 /// How often a beat is said again that was to be answered at once.
 const TRIES: u8 = 3;

@@ -32,19 +32,23 @@ fn seat(index: u32) -> Seat {
     }
 }
 
-/// A seat beside the agent, below a root.
-fn welcome(own: Seat) -> Welcome {
-    let roster: Roster = [(0, seat(AGENT)), (1, own)].into_iter().collect();
+/// A seat beside this agent, whose cluster has its number, below a root.
+fn welcome(agent: u32, own: Seat) -> Welcome {
+    let roster: Roster = [(0, seat(agent)), (1, own)].into_iter().collect();
+    let id = u64::from(agent);
     let view = View {
-        cluster: ClusterRef { id: 1, epoch: 1 },
+        cluster: ClusterRef { id, epoch: 1 },
         level: 1,
-        agent: contact(AGENT),
+        agent: contact(agent),
         deputies: Few(Vec::new()),
         roster,
     };
     let root = Ancestor {
         level: 2,
-        cluster: ClusterRef { id: 2, epoch: 1 },
+        cluster: ClusterRef {
+            id: 1_000,
+            epoch: 1,
+        },
         agent: contact(ROOT),
         deputies: Few(Vec::new()),
     };
@@ -74,8 +78,8 @@ impl Bench {
         };
         let seeds = vec![contact(AGENT)];
         bench.input(Input::Command(Command::Start { id: 1, seeds }));
-        let join = bench.wait_for_join();
-        bench.hear(AGENT, Message::Welcome(welcome(join.seat)));
+        let join = bench.wait_for_join(AGENT);
+        bench.hear(AGENT, Message::Welcome(welcome(AGENT, join.seat)));
         assert!(bench.machine.leaf().is_some());
         bench
     }
@@ -121,10 +125,10 @@ impl Bench {
         joins.collect()
     }
 
-    /// Goes on until it asks its agent for a seat.
-    fn wait_for_join(&mut self) -> Join {
+    /// Goes on until it asks `whom` for a seat.
+    fn wait_for_join(&mut self, whom: u32) -> Join {
         for _ in 0..100 {
-            if let Some(join) = self.joins(AGENT).pop() {
+            if let Some(join) = self.joins(whom).pop() {
                 return join;
             }
             let next = self.machine.poll_timeout().expect("it beats");
@@ -137,12 +141,49 @@ impl Bench {
 
     /// Goes on until it looks for other clusters.
     fn look(&mut self) {
-        let join = self.wait_for_join();
+        self.look_from(AGENT);
+    }
+
+    /// The same, where it asks `agent`.
+    fn look_from(&mut self, agent: u32) {
+        let join = self.wait_for_join(agent);
         assert!(join.moves, "{join:?}");
+    }
+
+    /// Goes on for so long; what it said in that time is left in `said`.
+    fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(next) = self.machine.poll_timeout().filter(|next| next.at < end) {
+            self.now = next.at;
+            contract::timeout(&mut self.machine, self.now);
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    /// How often it told `whom` that it left, since this was asked last.
+    fn leaves(&mut self, whom: u32) -> usize {
+        let whom = NodeId::from_index(whom);
+        let said = std::mem::take(&mut self.said);
+        let left =
+            |(to, message): &(NodeId, Message)| *to == whom && matches!(message, Message::Leave(_));
+        said.iter().filter(|it| left(it)).count()
+    }
+
+    /// It moves to the cluster of node 12.
+    fn move_away(&mut self) {
+        self.look();
+        self.find(50_000, &[(12, 10_000)]);
+        let join = self.joins(12).pop().expect("it asks for a seat");
+        self.hear(12, Message::Welcome(welcome(12, join.seat)));
     }
 
     /// The agent names these, who are so many microseconds away, as it is itself.
     fn find(&mut self, own_us: u32, others: &[(u32, u32)]) {
+        self.find_from(AGENT, own_us, others);
+    }
+
+    fn find_from(&mut self, agent: u32, own_us: u32, others: &[(u32, u32)]) {
         let agents = others
             .iter()
             .map(|(index, _)| (contact(*index), Place(None)));
@@ -151,7 +192,7 @@ impl Bench {
             same: false,
             agents: Few(agents.collect()),
         };
-        self.hear(AGENT, Message::Places(places));
+        self.hear(agent, Message::Places(places));
         let (id, targets) = self.measured.pop().expect("it measures them");
         for target in targets {
             let other = others.iter().find(|it| contact(it.0) == target);
@@ -183,4 +224,47 @@ fn an_answer_that_nobody_waits_for_moves_nobody() {
     // It was not asked for a seat.
     bench.hear(13, Message::Busy((1, Duration::from_secs(1))));
     assert_eq!(bench.said, []);
+}
+
+#[test]
+fn who_left_says_so_again_and_comes_back_in_peace() {
+    let mut bench = Bench::new();
+    bench.move_away();
+    assert_eq!(bench.leaves(AGENT), 1);
+    bench.run_for(Duration::from_secs(4));
+    assert_eq!(bench.leaves(AGENT), 2);
+    // Had it gone back before that, it would not have said so.
+    let mut bench = Bench::new();
+    bench.move_away();
+    bench.look_from(ROOT);
+    bench.find_from(ROOT, 50_000, &[(AGENT, 10_000)]);
+    let join = bench.joins(AGENT).pop().expect("it asks for its old seat");
+    bench.hear(AGENT, Message::Welcome(welcome(AGENT, join.seat)));
+    bench.said.clear();
+    bench.run_for(Duration::from_secs(4));
+    assert_eq!(bench.leaves(AGENT), 0);
+}
+
+#[test]
+fn a_seat_that_nobody_sought_is_declined_when_it_is_offered_again() {
+    let mut bench = Bench::new();
+    let offers = [21, 22];
+    let offer = |bench: &mut Bench| {
+        for agent in offers {
+            bench.hear(agent, Message::Welcome(welcome(agent, seat(0))));
+        }
+        let said = bench.said.clone();
+        offers.map(|agent| {
+            bench.said.clone_from(&said);
+            bench.leaves(agent)
+        })
+    };
+    bench.said.clear();
+    // It may have been merged, and hear of it later.
+    assert_eq!(offer(&mut bench), [0, 0]);
+    bench.run_for(Duration::from_millis(1_500));
+    bench.said.clear();
+    assert_eq!(offer(&mut bench), [1, 1]);
+    let leaf = bench.machine.leaf().expect("it keeps its seat");
+    assert_eq!(leaf.0.agent, contact(AGENT));
 }
