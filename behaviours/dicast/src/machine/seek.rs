@@ -415,7 +415,9 @@ impl Dicast {
             return;
         };
         let (agent, leave) = (left.agent, left.leave);
-        if left.repeats > 0 && self.links.is_connected(agent) {
+        // Our clusters may have merged since.
+        let back = self.leaf.as_ref().is_some_and(|leaf| leaf.knows(agent));
+        if left.repeats > 0 && !back && self.links.is_connected(agent) {
             left.repeats -= 1;
             self.send(now, agent, Message::Leave(leave));
         }
