@@ -18,9 +18,8 @@ use opus_core::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
-    aggregate::Report,
     cluster::{ClusterRef, DEPUTIES, Path, Place, Seat, View},
-    label::{Gather, Kin, Marks},
+    label::{Gather, Kin},
     track::Echo,
 };
 

@@ -8,8 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    aggregate::Report,
     cluster::{Ancestor, LEVELS_MAX, Place, Roster, SEATS_MAX},
-    label::Label,
+    label::{Label, Marks},
 };
 
 fn seat(index: u32, hint: usize) -> Seat {
