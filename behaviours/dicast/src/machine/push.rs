@@ -108,6 +108,11 @@ impl Dicast {
         }
         // What is not the whole tree's goes along, or seldom.
         let along = post.track.pushed != before;
+        let approximate = |spec: &KeySpec| spec.urgency == Urgency::Lazy && spec.is_approximate();
+        // Many keys that drift go together, or each would take a push of its own.
+        let together = keys.iter().filter(|(_, spec)| approximate(spec));
+        let together = together.filter_map(|(key, _)| Some(post.track.told((key, ours))?.1));
+        let together = together.max();
         for (key, spec) in keys.iter() {
             let every = match (root, spec.urgency) {
                 (false, _) if along => ALONG,
@@ -117,7 +122,9 @@ impl Dicast {
                 (true, Urgency::Eager) => Duration::ZERO,
             };
             let told = post.track.told((key, ours));
-            if told.is_some_and(|(_, at)| now.since(at) < every) {
+            let last = told.map(|(_, at)| at);
+            let last = last.map(|at| together.filter(|_| approximate(spec)).unwrap_or(at));
+            if last.is_some_and(|at| now.since(at) < every) {
                 lawful.push((key, ours));
                 continue;
             }
