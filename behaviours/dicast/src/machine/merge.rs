@@ -43,8 +43,10 @@ impl Dicast {
         } else if self.has_to_follow(level) && post.track.is_orderly(now) {
             self.begin_yield(now, level);
         } else if seats < self.config.size_min && siblings > 1 && self.may_go(level) {
+            // Who was refused has waited for its turn already.
+            let refused = post.busy.is_some();
             // Among members that may be dead the size means nothing yet.
-            if self.is_settled(now, level) && self.rng.random_bool(MERGE_CHANCE) {
+            if self.is_settled(now, level) && (refused || self.rng.random_bool(MERGE_CHANCE)) {
                 self.begin_merge(now, level);
             }
         } else if post.track.is_orderly(now)
@@ -169,10 +171,13 @@ impl Dicast {
         let fitting = open.filter(|(_, seat)| level > 1 || seat.size as usize <= free);
         // One that was busy may be so for long: its turn comes after that of another.
         let busy = post.busy.take();
+        let size_split = self.config.size_split();
         let nearest = fitting.min_by_key(|(slot, seat)| {
             let us = seat.place.estimate_us(here);
             let kin = label.is_some() && seat.marks.label == label;
-            (!kin, busy == Some(seat.id()), us, *slot)
+            // One that has to split takes nobody in before it has.
+            let splits = level == 1 && seat.size as usize >= size_split;
+            (!kin, busy == Some(seat.id()), splits, us, *slot)
         });
         let Some(into) = nearest.map(|(_, seat)| seat.contact.clone()) else {
             return;
