@@ -406,7 +406,7 @@ pub(crate) fn digest(write: impl FnOnce(&mut Writer)) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn seat(index: u32) -> Seat {

@@ -15,7 +15,7 @@ use rand::RngExt;
 use super::world::World;
 use crate::{
     Command, Config, Dicast, Message,
-    cluster::{ClusterRef, LEVELS_MAX, Place, SEATS_MAX, Seat, View},
+    cluster::{ClusterRef, LEVELS_MAX, SEATS_MAX, Seat, View, tests::seat},
     label::Marks,
     state::{Check, Why},
     testing,
@@ -202,15 +202,7 @@ fn questions_of_others_leave_room_for_ones_own() {
     let mut machine = Dicast::new(Config::default(), me, 1, seed.rng());
     let (id, seeds) = (1, Vec::new());
     machine.handle(Time::ZERO, Input::Command(Command::Start { id, seeds }));
-    let asker = Seat {
-        contact: Contact::bare(NodeId::from_index(1)),
-        incarnation: 1,
-        place: Place(None),
-        marks: Marks::of(true),
-        up_s: 0,
-        child: None,
-        size: 1,
-    };
+    let asker = seat(1);
     let (from, at) = (asker.id(), 0);
     let join = Join {
         target: 1,

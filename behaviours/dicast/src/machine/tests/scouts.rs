@@ -8,8 +8,7 @@ use opus_core::{
 
 use crate::{
     Command, Config, Dicast, Event, Message,
-    cluster::{Ancestor, ClusterRef, Place, Roster, Seat, View},
-    label::Marks,
+    cluster::{Ancestor, ClusterRef, Place, Roster, Seat, View, tests::seat},
     wire::{Join, Places, Welcome},
 };
 
@@ -18,18 +17,6 @@ const ROOT: u32 = 2;
 
 fn contact(index: u32) -> Contact {
     Contact::bare(NodeId::from_index(index))
-}
-
-fn seat(index: u32) -> Seat {
-    Seat {
-        contact: contact(index),
-        incarnation: 1,
-        place: Place(None),
-        marks: Marks::of(true),
-        up_s: 0,
-        child: None,
-        size: 1,
-    }
 }
 
 /// A seat beside this agent, whose cluster has its number, below a root.
