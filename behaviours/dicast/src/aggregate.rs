@@ -20,6 +20,7 @@
 //! al. 2007, "STAR"; 2008, "Network imprecision".
 
 mod answer;
+mod bits;
 pub mod budget;
 mod change;
 mod down;
@@ -29,6 +30,7 @@ mod grants;
 mod key;
 mod record;
 mod report;
+mod roll;
 mod slots;
 mod summary;
 #[cfg(test)]
@@ -44,6 +46,11 @@ pub use self::{
     key::{Adds, Function, KeyError, KeyId, KeySpec, Mode, NODES_MAX, TOP_MAX, Tolerance, Urgency},
     record::{AGE_MAX, Fold, Record},
     report::{Item, KEYS_MAX, Report, Reporter, Source},
+    roll::Roll,
     slots::{Occupant, Outcome, Slots, Term, Vacated, Verdict},
     summary::{Distinct, Entry, Quantiles, Sample, Summary, Top},
+};
+pub(crate) use self::{
+    down::Beside,
+    roll::{Rolls, Told, Values, is_told},
 };

@@ -172,6 +172,13 @@ impl Roster {
         self.seats.is_empty()
     }
 
+    /// The numbers of seats in which another node sits in `after`, or nobody any more.
+    pub(crate) fn changed(&self, after: &Self) -> Vec<u8> {
+        let same = |slot: u8, id| after.get(slot).is_some_and(|seat| seat.id() == id);
+        let seats = self.iter().filter(|(slot, seat)| !same(*slot, seat.id()));
+        seats.map(|(slot, _)| slot).collect()
+    }
+
     /// All seats, by number.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u8, &Seat)> {
         self.seats.iter().map(|(slot, seat)| (*slot, seat))

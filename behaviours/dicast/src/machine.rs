@@ -24,6 +24,7 @@ use crate::{
 mod address;
 mod admit;
 mod awake;
+mod beside;
 mod check;
 mod claim;
 mod directory;
@@ -38,6 +39,7 @@ mod ourselves;
 mod post;
 mod push;
 mod report;
+mod roll;
 mod scout;
 mod seek;
 mod split;

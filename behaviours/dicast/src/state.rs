@@ -170,6 +170,10 @@ pub(crate) struct Child {
     pub(crate) acked: u32,
     /// The last push: up to which record, when, and how often since the last new one.
     pub(crate) push: Option<(u32, Time, u8)>,
+    /// Which roll of the members' values it was told last.
+    pub(crate) roll: u8,
+    /// Whether it said that it has none upon which another can build.
+    pub(crate) lacks_roll: bool,
 }
 
 impl Child {
@@ -186,6 +190,8 @@ impl Child {
             rtt: Duration::ZERO,
             acked: 0,
             push: None,
+            roll: 0,
+            lacks_roll: true,
         }
     }
 

@@ -8,7 +8,7 @@ use opus_model::Position;
 
 use crate::{
     Definition, Dicast, Echo, Message,
-    aggregate::{Change, KeyId, Report},
+    aggregate::{Change, KeyId, Report, Roll},
     cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, View},
     label::{Gather, Kin, Label, Marks},
     wire::{
@@ -208,6 +208,25 @@ impl Words<'_, '_> {
         }
     }
 
+    /// The members' values, whose bits may mean anything.
+    fn roll(&mut self) -> Option<Roll> {
+        let columns = (0..self.draw.below(3)).map(|_| {
+            let key = KeyId(self.draw.small16());
+            let bytes = (0..self.draw.below(24)).map(|_| self.draw.any());
+            (key, Few(bytes.collect()))
+        });
+        let columns = Few(columns.collect());
+        let number: u8 = self.draw.any();
+        let base: u8 = self.draw.any();
+        let age = self.span();
+        self.draw.maybe(|_| Roll {
+            number: number % 4,
+            base: base % 4,
+            age,
+            columns,
+        })
+    }
+
     /// Signs of life, questions, and the way in.
     fn life(&mut self) -> Message {
         let level = self.level();
@@ -226,6 +245,7 @@ impl Words<'_, '_> {
                     echo: self.echo(),
                     pushed: self.draw.small(),
                     urgent: self.draw.flag(),
+                    lacks_roll: self.draw.flag(),
                     report: self.draw.flag().then(|| self.report()),
                 })
             }
@@ -238,6 +258,8 @@ impl Words<'_, '_> {
                 pushed: self.draw.small(),
                 own_age: self.span(),
                 above_age: self.span(),
+                beside_age: self.span(),
+                roll: self.roll(),
             }),
             4 => Message::Check(self.draw.any()),
             5 => Message::Alive(u64::from(self.draw.small())),

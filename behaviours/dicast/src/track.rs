@@ -10,7 +10,8 @@ use opus_core::{NodeId, Time, packed};
 
 use crate::{
     aggregate::{
-        Down, Grants, KeyId, KeySpec, Occupant, Origin, Record, Reporter, Slots, Term, Vacated,
+        self, Down, Grants, KeyId, KeySpec, Occupant, Origin, Record, Reporter, Rolls, Slots, Term,
+        Vacated,
     },
     cluster::{ClusterRef, Place, Roster, SEATS_MAX, Seat, View, nodes_max},
     keys::Keys,
@@ -115,6 +116,8 @@ pub(crate) struct Uplink {
     /// A beat that was to be answered at once, and how often it was said.
     pub(crate) unheard: Option<(u32, u8)>,
     pub(crate) inbox: Inbox,
+    /// What the other members have.
+    pub(crate) roll: aggregate::Told,
     /// Where the agent was told that we stand, and in how many beats that will be said again.
     place: (Place, u8),
 }
@@ -132,6 +135,7 @@ impl Uplink {
             rtt: Duration::ZERO,
             unheard: None,
             inbox: Inbox::default(),
+            roll: aggregate::Told::default(),
             place: (Place::default(), 0),
         }
     }
@@ -153,6 +157,7 @@ impl Uplink {
     pub(crate) fn change_keys(&mut self, keys: &[KeyId]) {
         self.reporter.on_asked();
         self.inbox.forget(keys);
+        self.roll.forget(keys);
     }
 
     /// Begins a new term if the cluster or its agent is another.
@@ -166,6 +171,7 @@ impl Uplink {
         self.heard = None;
         self.unheard = None;
         self.inbox.pushed = 0;
+        self.roll = aggregate::Told::default();
         // A new agent may only know where we stood when we joined.
         self.place = (Place::default(), 0);
     }
@@ -238,6 +244,12 @@ pub(crate) struct Track {
     table: BTreeMap<(KeyId, Origin), Told>,
     /// Since this record something is told no more: whoever is behind it forgets all it has.
     anew: u32,
+    /// When it was last looked what members should know of siblings.
+    pub(crate) beside_at: Time,
+    /// Of which of these nothing was known then.
+    pub(crate) unknown: Vec<(KeyId, Origin)>,
+    /// The members' values, as each member is told them.
+    pub(crate) rolls: Rolls,
     /// When widths are planned next.
     pub(crate) plan_at: Time,
 }
@@ -295,6 +307,9 @@ impl Track {
             pushed: 0,
             table: BTreeMap::new(),
             anew: 0,
+            beside_at: Time::ZERO,
+            unknown: Vec::new(),
+            rolls: Rolls::default(),
             plan_at: now + PLAN_FIRST,
         };
         for (key, _) in keys.iter() {
@@ -483,6 +498,8 @@ impl Track {
         self.slots.forget(key);
         self.slots.learn(key);
         self.grants.forget(key);
+        // Its values as they were told are of the key before.
+        self.rolls = Rolls::default();
     }
 
     /// The cluster's record of a key.
@@ -538,10 +555,18 @@ impl Track {
 
     /// Records that one who knows all up to `base` lacks, the oldest first, as old as they are now.
     pub(crate) fn since(&self, now: Time, base: u32) -> Vec<(u32, Down)> {
-        let newer = self.table.values().filter(|told| told.number > base);
+        // Who gets everything anew knows of nothing that is gone.
+        let meant = |told: &&Told| told.number > base && (base > 0 || !told.down.is_gone());
+        let newer = self.table.values().filter(meant);
         let mut records: Vec<_> = newer.map(|told| (told.number, told.aged(now))).collect();
         records.sort_unstable_by_key(|(number, _)| *number);
         records
+    }
+
+    /// What members were told of siblings.
+    pub(crate) fn all_beside(&self) -> impl Iterator<Item = &Down> {
+        let beside = |told: &&Told| told.down.origin().beside;
+        self.table.values().filter(beside).map(|told| &told.down)
     }
 
     /// What members were told, and how old it is if it does not stand for anything newer.

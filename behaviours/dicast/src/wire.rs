@@ -18,6 +18,7 @@ use opus_core::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
+    aggregate::Roll,
     cluster::{ClusterRef, DEPUTIES, Path, Place, Seat, View},
     label::{Gather, Kin},
     track::Echo,
@@ -108,8 +109,12 @@ pub struct Pulse {
     pub pushed: u32,
     /// ... for values of the cluster that are not older, ...
     pub own_age: Duration,
-    /// ... and values of those above it.
+    /// ... values of those above it, ...
     pub above_age: Duration,
+    /// ... and values of siblings of all of these.
+    pub beside_age: Duration,
+    /// What the members have, to each in turn.
+    pub roll: Option<Roll>,
 }
 
 packed!(Pulse {
@@ -120,7 +125,9 @@ packed!(Pulse {
     echo,
     pushed,
     own_age,
-    above_age
+    above_age,
+    beside_age,
+    roll
 });
 
 /// A deputy to the parent: my cluster's agent is silent, grant me the next epoch. Answered by

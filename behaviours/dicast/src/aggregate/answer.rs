@@ -100,6 +100,18 @@ impl Answer {
         }
     }
 
+    /// What one member has of a key whose values are numbers, and how far that may be off.
+    pub(crate) fn of_member((x, half): (f64, f64), age: Duration, spec: &KeySpec) -> Self {
+        let (lo, hi) = within(x, half, 1, 0, spec);
+        let record = Record {
+            count: 1,
+            age,
+            ..Record::NOTHING
+        };
+        let told = Self::told(Value::Number(x.clamp(lo, hi)), (lo, hi), &record, spec);
+        Self { half, ..told }
+    }
+
     /// The `share`-quantile: value, least, greatest. `None` unless the value is a distribution.
     pub fn quantile(&self, share: f64, spec: &KeySpec) -> Option<(f64, f64, f64)> {
         match &self.value {

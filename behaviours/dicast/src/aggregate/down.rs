@@ -13,6 +13,12 @@
 //! | 2 | missing, double ([`Up8`]) |
 //!
 //! 16 bytes for a number. A list or sketch stands in place of the value, behind its kind.
+//!
+//! A sibling's record stands *beside* those of one's own clusters. It is a number, and for no node
+//! once the sibling is gone; there are many, and each is told roughly. So it takes 6 to 10 bytes:
+//! key; level, with [`BESIDE`] and flags for what else there is; slot; the upper half of the value's
+//! `f32`, unless that is the count; half width, unless it is none; count; age;
+//! missing and double, if there are any.
 
 use std::time::Duration;
 
@@ -21,10 +27,13 @@ use opus_core::{
     pack::{Pack, Reader, Writer},
 };
 
+mod beside;
+
+pub(crate) use self::beside::Beside;
 use super::{
     answer::{Answer, Middle, Value, within},
     change::{pack_head, unpack_head},
-    float::{Up8, Up16, round32},
+    float::{Up8, Up16, round16, round32},
     key::{Function, KeyId, KeySpec, LEVELS_MAX, NODES_MAX},
     record::{AGE_MAX, Record},
     summary::Summary,
@@ -37,7 +46,16 @@ pub struct Origin {
     pub level: u8,
     /// Its slot among its siblings, counted from 1; 0 stands for the root.
     pub slot: u8,
+    /// Whether it tells of a sibling, not of a cluster in which the receiver is.
+    pub beside: bool,
 }
+
+/// The bit of a level that says that the record stands beside, and those that say what else of it
+/// there is: a value that is not the count, a half width, nodes that are missing or count twice.
+const BESIDE: u8 = 0x80;
+const VALUE: u8 = 0x40;
+const HALF: u8 = 0x20;
+const NODES: u8 = 0x10;
 
 impl Origin {
     /// Whether it is the whole tree's.
@@ -74,7 +92,11 @@ impl Down {
             // Its repeats are reckoned where it arrives.
             (Body::Whole(record.summary.clone()), record.slack)
         } else {
-            let value = round32(middle.number);
+            let value = if origin.beside && record.summary != Summary::Count {
+                round16(middle.number)
+            } else {
+                round32(middle.number)
+            };
             let rounding = (f64::from(value) - middle.number).abs();
             (Body::Number(value), middle.half + rounding)
         };
@@ -88,6 +110,25 @@ impl Down {
             missing: Up8::of(record.missing),
             double: Up8::of(record.double.min(record.count)),
         })
+    }
+
+    /// The sibling is no more, or nothing is known of it.
+    pub(crate) fn gone(key: KeyId, origin: Origin) -> Self {
+        Self {
+            key,
+            origin,
+            body: Body::Number(0.0),
+            half: Up16::default(),
+            count: 0,
+            age: Up16::default(),
+            missing: Up8::default(),
+            double: Up8::default(),
+        }
+    }
+
+    /// Whether it says that there is nothing.
+    pub(crate) const fn is_gone(&self) -> bool {
+        self.count == 0
     }
 
     /// The key.
@@ -199,6 +240,76 @@ impl Down {
     }
 }
 
+impl Down {
+    /// A sibling's record, behind its key.
+    fn pack_beside(&self, to: &mut Writer) {
+        let counted = f64::from(round32(self.count as f64));
+        let value = self.number().filter(|value| *value != counted);
+        let nodes = self.missing.value() > 0 || self.double.value() > 0;
+        let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+        let half = self.half.value() > 0.0;
+        let there = bit(value.is_some(), VALUE) | bit(half, HALF) | bit(nodes, NODES);
+        (self.origin.level | BESIDE | there).pack(to);
+        self.origin.slot.pack(to);
+        if let Some(value) = value {
+            to.raw(&round16(value).to_le_bytes()[2..]);
+        }
+        if half {
+            self.half.pack(to);
+        }
+        to.varint(self.count);
+        self.age.pack(to);
+        if nodes {
+            (self.missing, self.double).pack(to);
+        }
+    }
+
+    /// `level`: as it stands on the wire.
+    fn unpack_beside(key: KeyId, level: u8, from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let has = |part: u8| level & part != 0;
+        let origin = Origin {
+            level: level & !(BESIDE | VALUE | HALF | NODES),
+            slot: from.byte()?,
+            beside: true,
+        };
+        let value = if has(VALUE) {
+            let [low, high] = Pack::unpack(from)?;
+            Some(f32::from_le_bytes([0, 0, low, high]))
+        } else {
+            None
+        };
+        let half = if has(HALF) {
+            Up16::unpack(from)?
+        } else {
+            Up16::default()
+        };
+        let count = from.varint(NODES_MAX)?;
+        let age = Up16::unpack(from)?;
+        let (missing, double) = if has(NODES) {
+            <(Up8, Up8)>::unpack(from)?
+        } else {
+            <(Up8, Up8)>::default()
+        };
+        let value = value.unwrap_or_else(|| round32(count as f64));
+        let old = age.value() > AGE_MAX.as_millis() as f64 * 1.01;
+        if origin.slot == 0 || old || !value.is_finite() {
+            return Err(Malformed::Invalid(
+                "a sibling without a slot or a value, or older than a day",
+            ));
+        }
+        Ok(Self {
+            key,
+            origin,
+            body: Body::Number(value),
+            half,
+            count,
+            age,
+            missing,
+            double,
+        })
+    }
+}
+
 impl Pack for Down {
     fn pack(&self, to: &mut Writer) {
         let kind = match self.body {
@@ -206,6 +317,9 @@ impl Pack for Down {
             Body::Whole(_) => 3,
         };
         pack_head(self.key, kind, to);
+        if self.origin.beside {
+            return self.pack_beside(to);
+        }
         self.origin.level.pack(to);
         self.origin.slot.pack(to);
         match &self.body {
@@ -221,13 +335,19 @@ impl Pack for Down {
 
     fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (key, kind) = unpack_head(from)?;
-        let origin = Origin {
-            level: from.byte()?,
-            slot: from.byte()?,
-        };
-        if usize::from(origin.level) > LEVELS_MAX {
+        let level = from.byte()?;
+        let beside = level & BESIDE != 0;
+        if beside && kind == 0 {
+            return Self::unpack_beside(key, level, from);
+        }
+        if beside || usize::from(level) > LEVELS_MAX {
             return Err(Malformed::Invalid("no such level"));
         }
+        let origin = Origin {
+            level,
+            slot: from.byte()?,
+            beside: false,
+        };
         let body = match kind {
             0 => Body::Number(f32::unpack(from)?),
             3 => Body::Whole(Summary::unpack(from)?),

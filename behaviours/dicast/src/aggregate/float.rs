@@ -39,6 +39,20 @@ pub(crate) fn round32(x: f64) -> f32 {
     (x as f32).clamp(f32::MIN, f32::MAX)
 }
 
+/// The number nearest to `x` of those that 16 bits hold: a sign, 8 bits of exponent and 7 of
+/// mantissa, so .4 % off at most. `x`: not NaN.
+pub(super) fn round16(x: f64) -> f32 {
+    let bits = round32(x).to_bits();
+    let near = bits.saturating_add(0x8000) & 0xffff_0000;
+    let near = f32::from_bits(near);
+    // Rounding may have gone beyond the last.
+    if near.is_finite() {
+        near
+    } else {
+        f32::from_bits(bits & 0xffff_0000)
+    }
+}
+
 /// A number not below zero in 16 bits, rounded up: 8 bits of exponent, 8 of mantissa, so at most
 /// 0.4 % too large.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

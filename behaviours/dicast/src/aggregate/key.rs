@@ -160,7 +160,7 @@ impl KeySpec {
         mode: Mode::Hard,
         exact_in_cluster: true,
         urgency: Urgency::Lazy,
-        sibling: 0.0,
+        sibling: SIBLING,
         age_max: AGE_MAX,
     };
 

@@ -352,6 +352,30 @@ impl Slots {
         Some(fold.finish())
     }
 
+    /// What the part of a cluster's record is that one slot gives, with the greatest width that its
+    /// sender may use. `None` for an unknown key or an empty slot.
+    pub fn record_of(
+        &self,
+        slot: u8,
+        key: KeyId,
+        now: Time,
+        spec: &KeySpec,
+        width: f32,
+    ) -> Option<Record> {
+        let (column, place) = (self.columns.get(&key)?, self.place(slot)?);
+        let held = column.get(slot)?;
+        let mut fold = Fold::new(spec);
+        match place.counts {
+            Counts::Held => fold.add_missing(held.record.count + held.record.missing),
+            Counts::Twice(nodes) => {
+                let age = Duration::from_micros(place.age_us(now));
+                fold.add(&held.record, f64::from(width), age);
+                fold.add_double(nodes.min(held.record.count));
+            }
+        }
+        Some(fold.finish())
+    }
+
     /// What a slot's sender last said of a key; its age is [`Slots::age`].
     pub fn held(&self, slot: u8, key: KeyId) -> Option<&Record> {
         let column = self.columns.get(&key)?;

@@ -110,6 +110,21 @@ impl Summary {
         })
     }
 
+    /// The value of the one node that it is of, where that is a number.
+    pub(crate) fn number(&self) -> Option<f64> {
+        match self {
+            Self::Sum(x) => Some(*x),
+            Self::Extreme(x) => Some(f64::from(*x)),
+            Self::Nothing
+            | Self::Count
+            | Self::Weighted { .. }
+            | Self::Moments { .. }
+            | Self::Top(_)
+            | Self::Quantiles(_)
+            | Self::Distinct(_) => None,
+        }
+    }
+
     /// Takes the nodes of `other` in. Both must fit the key; what does not is left out.
     pub fn merge(&mut self, other: &Self, spec: &KeySpec) {
         match (self, other) {

@@ -322,6 +322,9 @@ impl Dicast {
             self.on_path_changed(now, level - 1);
         }
         if level == 1 && before != after.as_ref().map(|contact| contact.id) {
+            if let Some(leaf) = &mut self.leaf {
+                leaf.link.roll.on_changed(slot);
+            }
             self.tell_moved(slot, before, after);
         }
         if lost {

@@ -9,6 +9,7 @@ use crate::{
     Message,
     cluster::{Path, path_digest},
     state::{Doubt, Phase, Post, Scout},
+    track::Ages,
     wire::{Fenced, Pulse, Takeover, Welcome},
 };
 
@@ -35,10 +36,17 @@ impl Dicast {
         membership.hear(now);
         membership.link.sync(&membership.view);
         let transit = membership.link.hear(now, pulse.number, pulse.echo);
-        let own = pulse.own_age.saturating_add(transit);
-        let above = pulse.above_age.saturating_add(transit);
-        let inbox = &mut membership.link.inbox;
-        inbox.vouch(now, pulse.pushed, level, (own, above));
+        let ages = Ages {
+            own: pulse.own_age.saturating_add(transit),
+            above: pulse.above_age.saturating_add(transit),
+            beside: pulse.beside_age.saturating_add(transit),
+        };
+        let link = &mut membership.link;
+        link.inbox.vouch(now, pulse.pushed, level, ages);
+        if let Some(roll) = pulse.roll.as_ref().filter(|_| level == 1) {
+            // If it builds on one that we lack, our beats say so.
+            link.roll.take(now, roll, transit);
+        }
         let whole = membership.view.digest() != pulse.view;
         let above = path_digest(&membership.path) != pulse.path;
         let asked = membership.asked_at.is_some_and(|at| now.since(at) < again);
@@ -94,6 +102,9 @@ impl Dicast {
         membership.path = welcome.path;
         if level == 1 {
             let after = membership.view.roster.clone();
+            for slot in before.changed(&after) {
+                membership.link.roll.on_changed(slot);
+            }
             self.tell_members(&before, &after);
         } else {
             self.on_path_changed(now, level - 1);

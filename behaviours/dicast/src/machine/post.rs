@@ -6,6 +6,7 @@ use rand::RngExt;
 use super::{Dicast, Timer};
 use crate::{
     Message,
+    aggregate::Roll,
     cluster::{DEPUTIES, Path, View, nodes_max, path_digest},
     decide,
     label::Marks,
@@ -203,6 +204,7 @@ impl Dicast {
             return;
         };
         post.round = post.round.wrapping_add(1);
+        let round = post.round;
         let mut pulsed = Vec::new();
         for (slot, _) in post.view.roster.iter() {
             let often = level > 1 || post.view.rank(slot).is_some_and(|rank| rank < DEPUTIES);
@@ -210,17 +212,28 @@ impl Dicast {
             if !often && !turn {
                 continue;
             }
-            pulsed.push(slot);
+            pulsed.push((slot, turn && level == 1));
+        }
+        if level == 1 && round % leaf_pulse == 0 {
+            self.take_roll(now);
         }
         let ages = self.oldest_told(now, level);
-        for slot in pulsed {
-            self.pulse_one(now, level, slot, ages);
+        for (slot, turn) in pulsed {
+            let roll = turn.then(|| self.roll_for(now, slot)).flatten();
+            self.pulse_one(now, level, slot, ages, roll);
         }
     }
 
     /// Tells the member at `slot` that we live, and what we vouch for.
-    /// `own`, `above`: of the oldest values behind what members were told.
-    pub(super) fn pulse_one(&mut self, now: Time, level: u8, slot: u8, (own, above): Ages) {
+    /// `ages`: of the oldest values behind what members were told; `roll`: of the other members.
+    pub(super) fn pulse_one(
+        &mut self,
+        now: Time,
+        level: u8,
+        slot: u8,
+        ages: Ages,
+        roll: Option<Roll>,
+    ) {
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };
@@ -235,8 +248,10 @@ impl Dicast {
             number: child.words.say(now),
             echo: child.echo(now),
             pushed: post.track.pushed,
-            own_age: own,
-            above_age: above,
+            own_age: ages.own,
+            above_age: ages.above,
+            beside_age: ages.beside,
+            roll,
         };
         let to = seat.contact.clone();
         self.send_to(now, &to, Message::Pulse(pulse));

@@ -25,8 +25,8 @@ const GATHER: Duration = Duration::from_millis(20);
 
 /// How often members are told of a cluster that is not the whole tree, if nothing else is told, and
 /// along with other things; of the whole tree's count of members; and of its other lazy keys.
-const SELDOM: Duration = Duration::from_secs(10);
-const ALONG: Duration = Duration::from_secs(6);
+pub(super) const SELDOM: Duration = Duration::from_secs(10);
+pub(super) const ALONG: Duration = Duration::from_secs(6);
 const MEMBERS: Duration = Duration::from_secs(2);
 const LAZY: Duration = Duration::from_secs(1);
 
@@ -53,12 +53,12 @@ impl Uplink {
 }
 
 /// Whether what was told holds for the newest record too, within the width kept for it.
-fn stands(told: &Down, record: &Record, spec: &KeySpec) -> bool {
+pub(super) fn stands(told: &Down, record: &Record, spec: &KeySpec) -> bool {
     told.strays(record, spec) <= down_width(told, spec)
 }
 
 /// Whether the value holds, if perhaps for other nodes.
-fn stands_in_value(told: &Down, record: &Record, spec: &KeySpec) -> bool {
+pub(super) fn stands_in_value(told: &Down, record: &Record, spec: &KeySpec) -> bool {
     told.strays_in_value(record, spec) <= down_width(told, spec)
 }
 
@@ -91,7 +91,11 @@ impl Dicast {
             // One that seeks another parent is not the whole.
             None => u8::from(!root),
         };
-        let ours = Origin { level, slot };
+        let ours = Origin {
+            level,
+            slot,
+            beside: false,
+        };
         let before = post.track.pushed;
         let mut lawful: Vec<(KeyId, Origin)> = Vec::new();
         for (at, held) in post.up.iter().flat_map(|up| up.link.inbox.iter()) {
@@ -142,8 +146,13 @@ impl Dicast {
                 post.track.tell(now, down);
             }
         }
-        post.track.retain(|at| lawful.contains(at));
-        post.track.pushed != before
+        let known = |key| keys.spec(key).is_some();
+        post.track
+            .retain(|at| lawful.contains(at) || at.1.beside && known(at.0));
+        let along = post.track.pushed != before;
+        self.refresh_beside(now, level, along);
+        let pushed = self.posts.get(&level).map(|post| post.track.pushed);
+        pushed.is_some_and(|pushed| pushed != before)
     }
 
     /// No value behind what members were told is older now: of our cluster, and of those above. A
@@ -157,18 +166,23 @@ impl Dicast {
         let root = self.is_root(level);
         for (told, age) in post.track.all_told(now) {
             let (key, origin) = (told.key(), told.origin());
-            if origin.level > level {
+            if origin.beside {
+                if !told.is_gone() {
+                    let age = self.age_beside(now, post, told, age);
+                    ages.beside = ages.beside.max(age);
+                }
+            } else if origin.level > level {
                 let up = post.up.as_ref();
                 let held = up.and_then(|up| up.link.inbox.held((key, origin)));
                 let newest = held.filter(|held| held.down.agrees(told));
-                ages.1 = ages.1.max(newest.map_or(age, |held| held.age(now)));
+                ages.above = ages.above.max(newest.map_or(age, |held| held.age(now)));
             } else {
                 let spec = self.keys.spec(key);
                 let record = spec.and_then(|spec| {
                     let record = post.record(now, root, key, spec)?;
                     stands(told, &record, spec).then_some(record.age)
                 });
-                ages.0 = ages.0.max(record.unwrap_or(age));
+                ages.own = ages.own.max(record.unwrap_or(age));
             }
         }
         ages

@@ -140,6 +140,7 @@ impl Dicast {
             echo: link.echo(now),
             pushed: link.inbox.pushed,
             urgent,
+            lacks_roll: level == 1 && link.roll.number() == 0,
             report,
         };
         let rtt = link.patience();
@@ -194,12 +195,16 @@ impl Dicast {
         if let Some(report) = beat.report.as_ref().filter(|_| speaks) {
             self.on_report(now, from, (level, beat.slot), report, transit);
         }
+        let post = self.posts.get_mut(&level);
+        if let Some(child) = post.and_then(|post| post.children.get_mut(&beat.slot)) {
+            child.lacks_roll = beat.lacks_roll;
+        }
         if beat.keys != self.keys.digest() {
             self.tell_keys(now, from);
         }
         if beat.urgent {
             let ages = self.oldest_told(now, level);
-            self.pulse_one(now, level, beat.slot, ages);
+            self.pulse_one(now, level, beat.slot, ages, None);
         }
         self.look_at_push(now, level, beat.slot);
     }

@@ -5,6 +5,7 @@ mod directory;
 mod health;
 mod hostile;
 mod labels;
+mod neighbours;
 mod posts;
 mod schedules;
 mod scouts;

@@ -1,10 +1,12 @@
 //! What our node may ask: a key's value for a part of the tree, with bounds.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use opus_core::Time;
 
 use super::Dicast;
 use crate::{
-    aggregate::{Answer, Down, KeyId, KeySpec, NODES_MAX, Record, Summary, budget},
+    aggregate::{Answer, Down, KeyId, KeySpec, NODES_MAX, Origin, Record, Summary, budget},
     state::{LOST, Post},
     track::first_8,
 };
@@ -16,6 +18,15 @@ pub enum Scope {
     Own,
     /// Our cluster of level 1.
     Cluster,
+    /// A neighbour of ours, as far as our agents have told us of it. Of level 0 the member of our
+    /// cluster in the seat of this number; of a higher one the cluster of that level in this seat of
+    /// the one in which ours, or one above it, sits.
+    Sibling {
+        /// Of the sibling: below [`LEVELS_MAX`](crate::cluster::LEVELS_MAX).
+        level: u8,
+        /// Its seat.
+        slot: u8,
+    },
     /// The cluster of this level that we are in.
     Above(u8),
     /// The whole tree.
@@ -59,6 +70,7 @@ impl Dicast {
         let spec = self.keys.spec(key)?;
         let level = match scope {
             Scope::Own => return self.own(key, spec),
+            Scope::Sibling { level, slot } => return self.sibling(now, key, spec, (level, slot)),
             Scope::Cluster => Some(1),
             Scope::Above(level) => Some(level),
             Scope::Root => None,
@@ -79,6 +91,61 @@ impl Dicast {
         let held = self.leaf.as_ref()?.link.inbox.get(key, level)?;
         let width = down_width(&held.down, spec);
         held.down.answer(now.since(held.at), width, spec)
+    }
+
+    /// What is known of one of our siblings: of the members of our cluster, or of a cluster.
+    fn sibling(
+        &self,
+        now: Time,
+        key: KeyId,
+        spec: &KeySpec,
+        (level, slot): (u8, u8),
+    ) -> Option<Answer> {
+        if let Some(post) = self.posts.get(&(level + 1)) {
+            let record = post.record_of(now, slot, key, spec)?;
+            return Answer::of(&record, 0.0, spec);
+        }
+        let link = &self.leaf.as_ref()?.link;
+        if level == 0 {
+            return link.roll.answer(now, key, slot, spec);
+        }
+        let origin = Origin {
+            level,
+            slot: slot.checked_add(1)?,
+            beside: true,
+        };
+        let down = link.inbox.beside.get(now, key, origin)?;
+        let width = down_width(&down, spec);
+        down.answer(Duration::ZERO, width, spec)
+    }
+
+    /// All siblings of which something is known for the key, with what it is: by level and seat, as
+    /// [`Scope::Sibling`] names them.
+    pub fn siblings(&self, now: Time, key: KeyId) -> Vec<((u8, u8), Answer)> {
+        let Some(spec) = self.keys.spec(key) else {
+            return Vec::new();
+        };
+        let mut named: BTreeSet<(u8, u8)> = BTreeSet::new();
+        for (level, post) in &self.posts {
+            let slots = post.view.roster.iter();
+            named.extend(slots.map(|(slot, _)| (level - 1, slot)));
+        }
+        if let Some(leaf) = &self.leaf {
+            named.extend(leaf.link.roll.slots(key).map(|slot| (0, slot)));
+            let beside = leaf
+                .link
+                .inbox
+                .beside
+                .iter(now)
+                .filter(|it| it.key() == key);
+            let origins = beside.map(|down| down.origin());
+            named.extend(origins.map(|origin| (origin.level, origin.slot - 1)));
+        }
+        let answers = named.into_iter().filter_map(|whose| {
+            let answer = self.sibling(now, key, spec, whose)?;
+            Some((whose, answer))
+        });
+        answers.collect()
     }
 
     /// Remembers how large the whole tree is: a new agent of ours may take back what the one before

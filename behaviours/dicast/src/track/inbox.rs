@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use opus_core::Time;
 
-use crate::aggregate::{Down, KeyId, Origin};
+use crate::aggregate::{Beside, Down, KeyId, Origin};
 
 /// Records that came down, at most: one of each level for each key. Overflow: it is not taken.
 const INBOX_MAX: usize = 64 * 7;
@@ -15,10 +15,17 @@ pub(crate) struct Inbox {
     /// All pushes up to this one are known.
     pub(crate) pushed: u32,
     records: BTreeMap<(KeyId, Origin), Held>,
+    /// Of the siblings of our clusters.
+    pub(crate) beside: Beside,
 }
 
-/// Of the oldest values: of one's own cluster, of all above.
-pub(crate) type Ages = (Duration, Duration);
+/// Of the oldest values behind what was told: of one's own cluster, of all above, of siblings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ages {
+    pub(crate) own: Duration,
+    pub(crate) above: Duration,
+    pub(crate) beside: Duration,
+}
 
 /// A record that came down.
 #[derive(Clone, Debug)]
@@ -46,11 +53,15 @@ impl Inbox {
         }
         if base == 0 {
             self.records.clear();
+            self.beside.clear();
         }
         self.pushed = number;
         for mut down in records {
             let at = (down.key(), down.origin());
-            if self.records.len() < INBOX_MAX || self.records.contains_key(&at) {
+            if at.1.beside {
+                down.freshen(down.age().saturating_add(transit));
+                self.beside.take(now, &down);
+            } else if self.records.len() < INBOX_MAX || self.records.contains_key(&at) {
                 down.freshen(down.age().saturating_add(transit));
                 self.records.insert(at, Held { down, at: now });
             }
@@ -61,21 +72,27 @@ impl Inbox {
     /// These keys mean something else now.
     pub(crate) fn forget(&mut self, keys: &[KeyId]) {
         self.records.retain(|(key, _), _| !keys.contains(key));
+        self.beside.forget(keys);
     }
 
     /// All that was pushed up to `pushed` still stands, for values not older than these: of the
-    /// cluster at `level`, of those above it.
-    pub(crate) fn vouch(&mut self, now: Time, pushed: u32, level: u8, (own, above): Ages) {
+    /// cluster at `level`, of those above it, of siblings.
+    pub(crate) fn vouch(&mut self, now: Time, pushed: u32, level: u8, ages: Ages) {
         if pushed != self.pushed || pushed == 0 {
             return;
         }
         for ((_, origin), held) in &mut self.records {
-            let age = if origin.level > level { above } else { own };
+            let age = if origin.level > level {
+                ages.above
+            } else {
+                ages.own
+            };
             if age < held.age(now) {
                 held.down.freshen(age);
                 held.at = now;
             }
         }
+        self.beside.vouch(now, ages.beside);
     }
 
     /// The record of the cluster at `level`, or of the whole tree.

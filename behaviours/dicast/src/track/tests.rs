@@ -15,7 +15,11 @@ fn told(level: u8, slot: u8, count: u64) -> Down {
         count,
         ..Record::NOTHING
     };
-    let origin = Origin { level, slot };
+    let origin = Origin {
+        level,
+        slot,
+        beside: false,
+    };
     let down = Down::of(KeyId::MEMBERS, origin, &record, &KeySpec::MEMBERS);
     down.expect("it is of somebody")
 }
@@ -171,7 +175,14 @@ fn a_root_that_is_none_any_more_is_forgotten_though_an_old_beat_comes_late() {
     // The tree grows: another cluster is the whole.
     track.tell(Time::ZERO, told(2, 3, 31));
     track.tell(Time::ZERO, told(3, 0, 900));
-    track.retain(|(_, origin)| *origin != Origin { level: 2, slot: 0 });
+    track.retain(|(_, origin)| {
+        *origin
+            != Origin {
+                level: 2,
+                slot: 0,
+                beside: false,
+            }
+    });
     push(&track, &mut inbox, old);
     assert_eq!(inbox.get(KeyId::MEMBERS, None).unwrap().down.count(), 900);
     assert_eq!(inbox.get(KeyId::MEMBERS, Some(2)).unwrap().down.count(), 31);

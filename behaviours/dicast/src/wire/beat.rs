@@ -39,6 +39,8 @@ pub struct Beat {
     pub pushed: u32,
     /// Whether a pulse shall answer at once.
     pub urgent: bool,
+    /// Whether the sender has no roll of the members' values upon which another can build.
+    pub lacks_roll: bool,
     /// The sender's values; none while it does not know them.
     pub report: Option<Report>,
 }
@@ -48,6 +50,7 @@ const PLACED: u8 = 1;
 const OF_CLUSTER: u8 = 2;
 const URGENT: u8 = 4;
 const REPORTED: u8 = 8;
+const LACKS_ROLL: u8 = 16;
 
 /// In the order of the fields; a node's has no size.
 impl Pack for Beat {
@@ -56,7 +59,8 @@ impl Pack for Beat {
         let placed = bit(self.place.0.is_some(), PLACED);
         let of_cluster = bit(self.child.is_some(), OF_CLUSTER);
         let reported = bit(self.report.is_some(), REPORTED);
-        let there = placed | of_cluster | bit(self.urgent, URGENT) | reported;
+        let asks = bit(self.urgent, URGENT) | bit(self.lacks_roll, LACKS_ROLL);
+        let there = placed | of_cluster | asks | reported;
         self.tag.pack(to);
         self.slot.pack(to);
         there.pack(to);
@@ -79,7 +83,7 @@ impl Pack for Beat {
     fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (tag, slot) = <(u16, u8)>::unpack(from)?;
         let there = from.byte()?;
-        if there & !(PLACED | OF_CLUSTER | URGENT | REPORTED) != 0 {
+        if there & !(PLACED | OF_CLUSTER | URGENT | REPORTED | LACKS_ROLL) != 0 {
             return Err(Malformed::Invalid(
                 "a beat of parts that this version lacks",
             ));
@@ -111,6 +115,7 @@ impl Pack for Beat {
             echo,
             pushed,
             urgent: has(URGENT),
+            lacks_roll: has(LACKS_ROLL),
             report: report.transpose()?,
         })
     }
@@ -141,12 +146,13 @@ mod tests {
             },
             pushed: 6,
             urgent: false,
+            lacks_roll: true,
             report: None,
         };
         let packed = pack::to_bytes(&beat);
         assert_eq!(pack::from_bytes::<Beat>(&packed), Ok(beat));
         // Behind the tag and the seat.
-        for there in [16, 128, PLACED] {
+        for there in [32, 128, PLACED] {
             let mut bytes = packed.clone();
             bytes[3] = there;
             bytes.push(0);

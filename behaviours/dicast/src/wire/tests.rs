@@ -78,6 +78,7 @@ fn beat() -> Beat {
         },
         pushed: 1_000,
         urgent: false,
+        lacks_roll: false,
         report: None,
     }
 }

@@ -23,7 +23,11 @@ fn record(summary: Summary, count: u64) -> Record {
     }
 }
 
-const ORIGIN: Origin = Origin { level: 3, slot: 46 };
+const ORIGIN: Origin = Origin {
+    level: 3,
+    slot: 46,
+    beside: false,
+};
 
 #[test]
 fn a_nodes_value_takes_5_bytes_and_a_clusters_mean_18() {

@@ -446,7 +446,11 @@ impl World {
             .map(|it| it.1.strays(&record, &self.spec));
         if strays.is_none_or(|strays| strays > self.down_width) {
             let id = self.pushed.as_ref().map_or(1, |it| it.0 + 1);
-            let origin = Origin { level: 4, slot: 0 };
+            let origin = Origin {
+                level: 4,
+                slot: 0,
+                beside: false,
+            };
             let Some(down) = Down::of(KEYS[0], origin, &record, &self.spec) else {
                 self.read = None;
                 return;

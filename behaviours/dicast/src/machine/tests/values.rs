@@ -11,7 +11,7 @@ use crate::{
     aggregate::{Answer, Function, KeyError, KeyId, KeySpec, Sample, Value},
 };
 
-const LOAD: KeyId = KeyId(1);
+pub(super) const LOAD: KeyId = KeyId(1);
 pub(super) const MARK: KeyId = KeyId(2);
 const EXACT: KeyId = KeyId(3);
 
@@ -29,7 +29,7 @@ pub(super) fn set(world: &mut World, node: NodeId, key: KeyId, value: f64) {
 }
 
 /// Values that walk, and all that they ever were.
-struct Walk {
+pub(super) struct Walk {
     rng: Rng,
     values: BTreeMap<NodeId, f64>,
     /// Since when each node has which value.
@@ -37,7 +37,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(world: &World, rng: Rng) -> Self {
+    pub(super) fn new(world: &World, rng: Rng) -> Self {
         let nodes = world.alive().into_iter();
         Self {
             rng,
@@ -46,7 +46,7 @@ impl Walk {
         }
     }
 
-    fn step(&mut self, world: &mut World) {
+    pub(super) fn step(&mut self, world: &mut World) {
         let now = world.net.now();
         for node in world.alive() {
             let value = self.values.get_mut(&node).unwrap();
@@ -68,7 +68,7 @@ impl Walk {
     }
 
     /// Whether the mean that is told holds for those `of` which it is.
-    fn assert_holds(&self, world: &World, answer: &Answer, of: &[NodeId]) {
+    pub(super) fn assert_holds(&self, world: &World, answer: &Answer, of: &[NodeId]) {
         let start = world.net.now().since(Time::ZERO);
         let from = Time::ZERO + start.saturating_sub(answer.age);
         let n = of.len() as f64;
@@ -85,7 +85,7 @@ impl Walk {
     }
 }
 
-fn tree(nodes: u32, seed: u64) -> World {
+pub(super) fn tree(nodes: u32, seed: u64) -> World {
     let mut world = World::new(nodes, 4, seed);
     world.start_all(Duration::from_millis(100));
     let (first, id) = (World::id(3), 7);

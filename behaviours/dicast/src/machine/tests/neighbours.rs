@@ -1,0 +1,129 @@
+//! What a node knows of those near it: each member of its cluster, and each cluster beside its own
+//! and beside those above.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use opus_core::NodeId;
+
+use super::{
+    values::{LOAD, MARK, Walk, set, tree},
+    world::World,
+};
+use crate::{
+    Scope,
+    aggregate::{Answer, KeyId, Value},
+    cluster::{ClusterRef, View},
+};
+
+/// The nodes below a cluster.
+fn below(posts: &BTreeMap<ClusterRef, (NodeId, View)>, cluster: ClusterRef) -> Vec<NodeId> {
+    let view = &posts[&cluster].1;
+    let seats = view.roster.iter().map(|(_, seat)| seat);
+    let nodes = seats.map(|seat| match seat.child {
+        None => vec![seat.id()],
+        Some(child) => below(posts, child),
+    });
+    nodes.collect::<Vec<_>>().concat()
+}
+
+/// Those who sit at `slot` beside the cluster of `level` that `node` is in, or beside itself.
+fn beside(world: &World, node: NodeId, (level, slot): (u8, u8)) -> Vec<NodeId> {
+    let posts = world.posts();
+    let machine = world.net.machine(node);
+    let (leaf, _) = machine.leaf().unwrap();
+    let above = machine.path().iter().map(|ancestor| ancestor.cluster);
+    let clusters: Vec<_> = std::iter::once(leaf.cluster).chain(above).collect();
+    let view = &posts[&clusters[usize::from(level)]].1;
+    let seat = view.roster.get(slot).expect("somebody sits there");
+    match seat.child {
+        None => vec![seat.id()],
+        Some(child) => below(&posts, child),
+    }
+}
+
+fn siblings(world: &World, node: NodeId, key: KeyId) -> BTreeMap<(u8, u8), Answer> {
+    let machine = world.net.machine(node);
+    machine.siblings(world.net.now(), key).into_iter().collect()
+}
+
+#[test]
+fn every_node_knows_each_member_of_its_cluster_and_each_cluster_beside() {
+    let mut world = tree(90, 61);
+    world.lose(0.03);
+    let mut walk = Walk::new(&world, opus_core::Seed::new(61).rng());
+    let (mut members, mut clusters, mut oldest) = (0, 0, Duration::ZERO);
+    for second in 0..130 {
+        walk.step(&mut world);
+        world.run(1);
+        if second < 110 || second % 4 != 0 {
+            continue;
+        }
+        for node in world.alive() {
+            let (leaf, _) = world.net.machine(node).leaf().unwrap();
+            let (known, all) = (siblings(&world, node, LOAD), leaf.roster.len());
+            let of_members = known.keys().filter(|(level, _)| *level == 0).count();
+            assert!(of_members + 1 >= all, "{of_members} of {all} at {second} s");
+            members += of_members;
+            clusters += known.len() - of_members;
+            for (whose, answer) in known {
+                let nodes = beside(&world, node, whose);
+                assert_eq!(answer.count, nodes.len() as u64, "{whose:?} {answer:?}");
+                walk.assert_holds(&world, &answer, &nodes);
+                let scope = Scope::Sibling {
+                    level: whose.0,
+                    slot: whose.1,
+                };
+                let asked = world.net.machine(node).view(world.net.now(), LOAD, scope);
+                assert_eq!(asked, Some(answer.clone()));
+                if whose.0 == 0 {
+                    oldest = oldest.max(answer.age);
+                    assert!(answer.hi - answer.lo <= 0.05, "{answer:?}");
+                } else {
+                    let Value::Number(mean) = answer.value else {
+                        panic!("{answer:?}");
+                    };
+                    let half = (answer.hi - answer.lo) / 2.0;
+                    assert!(half <= mean * 0.05 + 0.6, "{answer:?}");
+                }
+            }
+        }
+    }
+    // Ninety nodes in clusters of 4 to 11 have several clusters of level 1 in one, mostly.
+    assert!(members > 500 && clusters > 500, "{members}, {clusters}");
+    assert!(oldest < Duration::from_secs(22), "{oldest:?}");
+}
+
+#[test]
+fn a_cluster_that_died_is_no_longer_told_of_and_who_left_has_no_value() {
+    let mut world = tree(90, 62);
+    for node in world.alive() {
+        set(&mut world, node, MARK, 1.0);
+    }
+    world.run(80);
+    let posts = world.posts();
+    let agents = posts.values().filter(|(_, view)| view.level == 1);
+    let victim = agents.map(|(_, view)| view.cluster).next().unwrap();
+    let dead = below(&posts, victim);
+    let others: Vec<NodeId> = world.alive();
+    let others = others.into_iter().filter(|node| !dead.contains(node));
+    let others: Vec<NodeId> = others.collect();
+    let counted = |world: &World| {
+        let known = others.iter().map(|node| siblings(world, *node, MARK));
+        let known = known.map(|it| it.into_iter().filter(|((level, _), _)| *level == 1));
+        known.map(Iterator::count).sum::<usize>()
+    };
+    let before = counted(&world);
+    assert!(before > 0);
+    for node in &dead {
+        let index = (0..90).find(|index| World::id(*index) == *node).unwrap();
+        world.crash(index);
+    }
+    world.run(60);
+    for node in &others {
+        for (whose, answer) in siblings(&world, *node, MARK) {
+            let nodes = beside(&world, *node, whose);
+            assert_eq!(answer.count, nodes.len() as u64, "{whose:?} {answer:?}");
+            assert!(nodes.iter().all(|node| !dead.contains(node)), "{whose:?}");
+        }
+    }
+}
