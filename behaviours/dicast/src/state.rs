@@ -22,8 +22,8 @@ pub(crate) struct Membership {
     pub(crate) path: Path,
     /// The agent's last word.
     pub(crate) heard: Time,
-    /// How long after the one before it a word came, the last time that it came alone.
-    pub(crate) gap: Duration,
+    /// How long after the one before it a word came, the last two times that it came alone.
+    pub(crate) gaps: [Duration; 2],
     /// Values on their way up and down.
     pub(crate) link: Uplink,
     pub(crate) doubt: Doubt,
@@ -39,7 +39,7 @@ impl Membership {
             slot: welcome.slot,
             path: welcome.path,
             heard: now,
-            gap: Duration::MAX,
+            gaps: [Duration::MAX; 2],
             link: Uplink::new(now, me),
             doubt: Doubt::None,
             asked_at: None,
@@ -83,9 +83,9 @@ impl Membership {
         }
     }
 
-    /// Whether the agent's last two words came as if for a deputy.
+    /// Whether the agent's last three words came as if for a deputy.
     pub(crate) fn is_heard_often(&self, config: &Config) -> bool {
-        self.gap <= config.often()
+        self.gaps.iter().all(|gap| *gap <= config.often())
     }
 
     /// The agent gave a sign of life.
@@ -93,7 +93,7 @@ impl Membership {
         // Words of one burst say nothing of the rhythm.
         let gap = now.since(self.heard);
         if gap >= BURST {
-            self.gap = gap;
+            self.gaps = [gap, self.gaps[0]];
         }
         self.heard = now;
         self.doubt = Doubt::None;

@@ -1,6 +1,7 @@
 //! Accuracy budgets: from a key's tolerance to the width of each sender's filter.
 //!
-//! Of the error that a key tolerates 30 % is kept for the way down; the rest is split over levels
+//! Of the error that a key tolerates half is kept for the way down, for there each change costs every
+//! node a message, while on the way up it goes with a beat; the rest is split over levels
 //! by the number of senders there, and inside a cluster by how much each child moves. The closed
 //! forms minimise reports when children drift at random: a sum over a subtree moves by the root of
 //! its size, and a filter of width `w` around a walk of step `s` is left at the rate `(s/w)^2`.
@@ -16,7 +17,7 @@ use super::{
 };
 
 /// What is kept of the tolerance for the way down.
-pub const DOWN_SHARE: f64 = 0.3;
+pub const DOWN_SHARE: f64 = 0.5;
 /// STAR's rule: a child whose width is below this share of its step would report at every beat
 /// anyway, and its width is of more use to others.
 const WIDTH_LEAST: f64 = 0.8;

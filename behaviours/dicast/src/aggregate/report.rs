@@ -39,12 +39,14 @@ const FULL_BYTES_MAX: usize = 6_000;
 
 /// What a beat carries of the keys.
 ///
-/// Packed: beat, seq, round and age in milliseconds as varints (about 2, 2, 1, 2 bytes), a byte of
-/// flags (1 full, 2 partial), the number of sets, and for each set the number of its changes and
-/// these, newest set first. 9 bytes without sets.
+/// Packed: a byte of flags and of the number of sets; seq, round and, unless it is none, age in
+/// milliseconds as varints (about 2, 1, 2 bytes); and for each set the number of its changes and
+/// these, newest set first, or the newest alone if nothing is left of the others. Before it the beat
+/// (2 bytes), where the message that carries it does not have the number.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
-    /// Number of the report within its term, rising from 1.
+    /// Number of the report, rising within its term and not 0: counted by who composed it, or that of
+    /// the message that carries it.
     pub beat: u32,
     /// Number of the last set of changes; 0 if there was none.
     pub seq: u32,
@@ -273,36 +275,76 @@ impl Item<'_> {
     }
 }
 
-impl Pack for Report {
-    fn pack(&self, to: &mut Writer) {
-        self.beat.pack(to);
+/// What a report is, as bits of one byte; two more are the number of its sets.
+const FULL: u8 = 1;
+const PARTIAL: u8 = 2;
+const AGED: u8 = 4;
+/// Sets before the newest still have changes.
+const LAGS: u8 = 8;
+const SETS: u32 = 4;
+
+impl Report {
+    /// All but its number.
+    pub(crate) fn pack_body(&self, to: &mut Writer) {
+        let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+        let lags = self.sets.0.iter().skip(1).any(|set| !set.0.is_empty());
+        let aged = !self.age.is_zero();
+        let sets = u8::try_from(self.sets.0.len()).unwrap_or(u8::MAX) << SETS;
+        let flags = bit(self.full, FULL) | bit(self.partial, PARTIAL);
+        (sets | flags | bit(aged, AGED) | bit(lags, LAGS)).pack(to);
         self.seq.pack(to);
         self.round.pack(to);
-        self.age.pack(to);
-        (u8::from(self.full) | u8::from(self.partial) << 1).pack(to);
-        self.sets.pack(to);
+        if aged {
+            self.age.pack(to);
+        }
+        let told = if lags { self.sets.0.len() } else { 1 };
+        self.sets.0.iter().take(told).for_each(|set| set.pack(to));
     }
 
-    fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let (beat, seq, round) = (u32::unpack(from)?, u32::unpack(from)?, u32::unpack(from)?);
-        let age = Duration::unpack(from)?;
+    /// `beat`: its number. Errors: [`Malformed`].
+    pub(crate) fn unpack_body(beat: u32, from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let flags = from.byte()?;
-        let sets = Few::<Few<Change, KEYS_MAX>, SETS_MAX>::unpack(from)?;
-        if flags > 3 || beat == 0 || sets.0.len() as u64 > u64::from(seq) {
+        let has = |part: u8| flags & part != 0;
+        let count = usize::from(flags >> SETS);
+        let (seq, round) = <(u32, u32)>::unpack(from)?;
+        let age = if has(AGED) {
+            Duration::unpack(from)?
+        } else {
+            Duration::ZERO
+        };
+        if beat == 0 || count > SETS_MAX || count as u64 > u64::from(seq) {
             return Err(Malformed::Invalid("a report that cannot be"));
         }
-        if flags & 1 != 0 && sets.0.len() != 1 {
+        if has(FULL) && count != 1 {
             return Err(Malformed::Invalid("a full report has one set"));
         }
+        let told = if has(LAGS) { count } else { count.min(1) };
+        let mut sets = Vec::with_capacity(count);
+        for _ in 0..told {
+            sets.push(Few::unpack(from)?);
+        }
+        sets.resize_with(count, Few::default);
         Ok(Self {
             beat,
             seq,
             round,
             age,
-            full: flags & 1 != 0,
-            partial: flags & 2 != 0,
-            sets,
+            full: has(FULL),
+            partial: has(PARTIAL),
+            sets: Few(sets),
         })
+    }
+}
+
+impl Pack for Report {
+    fn pack(&self, to: &mut Writer) {
+        self.beat.pack(to);
+        self.pack_body(to);
+    }
+
+    fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let beat = u32::unpack(from)?;
+        Self::unpack_body(beat, from)
     }
 }
 

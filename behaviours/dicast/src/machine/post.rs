@@ -209,10 +209,11 @@ impl Dicast {
         for (slot, _) in post.view.roster.iter() {
             let often = level > 1 || post.view.rank(slot).is_some_and(|rank| rank < DEPUTIES);
             let turn = (post.round + u32::from(slot)) % leaf_pulse == 0;
-            if !often && !turn {
-                continue;
+            let lacks = level == 1 && !post.track.rolls.is_empty();
+            let lacks = lacks && post.children.get(&slot).is_some_and(|it| it.lacks_roll);
+            if often || turn || lacks {
+                pulsed.push((slot, level == 1 && (turn || lacks)));
             }
-            pulsed.push((slot, turn && level == 1));
         }
         if level == 1 && round % leaf_pulse == 0 {
             self.take_roll(now);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Message,
-    aggregate::{Down, KeyId, KeySpec, Origin, Record, Urgency},
+    aggregate::{Down, KeyId, KeySpec, Origin, Record, Up8, Urgency},
     keys::Keys,
     track::{Ages, Uplink},
     wire::{Got, PUSH_MAX, Push},
@@ -24,11 +24,16 @@ use crate::{
 const GATHER: Duration = Duration::from_millis(20);
 
 /// How often members are told of a cluster that is not the whole tree, if nothing else is told, and
-/// along with other things; of the whole tree's count of members; and of its other lazy keys.
+/// along with other things; of the whole tree's count of members, along with other things or if
+/// many came or went, and alone; and of its other lazy keys.
 pub(super) const SELDOM: Duration = Duration::from_secs(10);
 pub(super) const ALONG: Duration = Duration::from_secs(6);
 const MEMBERS: Duration = Duration::from_secs(2);
+const MEMBERS_ALONE: Duration = Duration::from_secs(10);
 const LAZY: Duration = Duration::from_secs(1);
+
+/// One node of so many is a few: in a large tree some come or go at any time.
+const FEW: u64 = 256;
 
 /// Bytes of records in one push, so that it fits one datagram; a sketch may be larger and goes
 /// alone.
@@ -117,7 +122,9 @@ impl Dicast {
         let together = keys.iter().filter(|(_, spec)| approximate(spec));
         let together = together.filter_map(|(key, _)| Some(post.track.told((key, ours))?.1));
         let together = together.max();
-        for (key, spec) in keys.iter() {
+        let (members, others): (Vec<_>, Vec<_>) =
+            keys.iter().partition(|(key, _)| *key == KeyId::MEMBERS);
+        for (key, spec) in others.into_iter().chain(members) {
             let every = match (root, spec.urgency) {
                 (false, _) if along => ALONG,
                 (false, _) => SELDOM,
@@ -137,6 +144,19 @@ impl Dicast {
                 continue;
             };
             lawful.push((key, ours));
+            let alone = root && key == KeyId::MEMBERS && post.track.pushed == before;
+            let few = |(told, at): (&Down, Time)| {
+                // As they stand on the wire.
+                let rounded = |nodes| Up8::of(nodes).value();
+                let changed = |a: u64, b: u64| a.abs_diff(b) > record.count / FEW;
+                let many = changed(told.count(), record.count)
+                    || changed(told.missing(), rounded(record.missing))
+                    || changed(told.double(), rounded(record.double));
+                !many && now.since(at) < MEMBERS_ALONE
+            };
+            if alone && told.is_some_and(few) {
+                continue;
+            }
             let stands = told.is_some_and(|(told, at)| {
                 // Whom a value holds for may change with every node that comes; it can wait.
                 let recent = now.since(at) < MEMBERS;

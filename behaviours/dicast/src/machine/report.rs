@@ -123,8 +123,11 @@ impl Dicast {
             item.spec.urgency == Urgency::Eager && link.reporter.is_due(now, item)
         };
         let urgent = tries > 0 || current.iter().flatten().any(due);
-        let report = current.map(|items| link.reporter.compose(now, &items));
         let seq = link.words.say(now);
+        let report = current.map(|items| Report {
+            beat: seq,
+            ..link.reporter.compose(now, &items)
+        });
         if urgent {
             link.unheard = Some((seq, tries + 1));
         }

@@ -41,7 +41,7 @@ pub struct Beat {
     pub urgent: bool,
     /// Whether the sender has no roll of the members' values upon which another can build.
     pub lacks_roll: bool,
-    /// The sender's values; none while it does not know them.
+    /// The sender's values, under the number of the beat; none while it does not know them.
     pub report: Option<Report>,
 }
 
@@ -76,7 +76,7 @@ impl Pack for Beat {
             (child, self.size).pack(to);
         }
         if let Some(report) = &self.report {
-            report.pack(to);
+            report.pack_body(to);
         }
     }
 
@@ -102,7 +102,7 @@ impl Pack for Beat {
         }
         let cluster = has(OF_CLUSTER).then(|| <(ClusterRef, u32)>::unpack(from));
         let cluster = cluster.transpose()?;
-        let report = has(REPORTED).then(|| Report::unpack(from));
+        let report = has(REPORTED).then(|| Report::unpack_body(seq, from));
         Ok(Self {
             tag,
             slot,

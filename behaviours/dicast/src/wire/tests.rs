@@ -102,7 +102,7 @@ fn whatever_a_beat_says_comes_out_again() {
         ..cluster.clone()
     };
     let report = Report {
-        beat: 4,
+        beat: beat().seq,
         seq: 2,
         ..Report::default()
     };

@@ -60,7 +60,7 @@ fn a_number_comes_down_in_16_bytes_and_its_rounding_is_in_the_bound() {
 }
 
 #[test]
-fn a_report_without_changes_takes_9_bytes() {
+fn a_report_without_changes_takes_8_bytes() {
     let report = Report {
         beat: 9_999,
         seq: 1_000,
@@ -68,7 +68,7 @@ fn a_report_without_changes_takes_9_bytes() {
         age: Duration::from_millis(1_500),
         ..Report::default()
     };
-    assert_eq!(to_bytes(&report).len(), 9);
+    assert_eq!(to_bytes(&report).len(), 8);
     assert_eq!(from_bytes(&to_bytes(&report)), Ok(report));
 }
 
