@@ -215,7 +215,7 @@ impl Site {
     fn meet_mates(&mut self, fresh: &[OverlayId]) {
         for &overlay in fresh {
             let mates = nearest(self.cell.carriers(overlay, self.me.id), self.place);
-            self.introduce(overlay, mates);
+            self.meet(overlay, mates);
         }
     }
 
@@ -245,7 +245,15 @@ impl Site {
     pub(crate) fn on_mates(&mut self, from: NodeId, overlay: OverlayId, members: Vec<Contact>) {
         let asked = self.cell.agent == Some(from) && self.cell.awaited.remove(&overlay);
         if asked {
-            self.introduce(overlay, members);
+            self.meet(overlay, members);
+        }
+    }
+
+    fn meet(&mut self, overlay: OverlayId, mates: Vec<Contact>) {
+        if !mates.is_empty() {
+            let what = format!("meets {} members of its cell", mates.len());
+            self.tell_of(overlay, "info", &what);
+            self.introduce(overlay, mates);
         }
     }
 

@@ -21,9 +21,9 @@
 //! **Edges.** The overlay's edges become the relay's, are watched by the probe, and a new parent
 //! makes a member report again (`siblings.rs`).
 //!
-//! **Cell.** Nodes that dicast seats together tell their agent what they carry and are introduced to
-//! each other (`cell.rs`). Who goes from the cell is suspected, and retired from every overlay once
-//! the probe misses it too (`suspicion.rs`).
+//! **Cell.** Nodes that dicast seats together tell their agent what they carry, and are introduced
+//! to each other (`cell.rs`). Who goes from the cell is suspected, and retired from every overlay
+//! once the probe misses it too (`suspicion.rs`).
 //!
 //! What it deliberately does not do: start components, spend slots or turn knobs by the price;
 //! leases and the market come to this crate with their own protocols. Only the kinds with one

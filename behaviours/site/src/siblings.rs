@@ -139,7 +139,7 @@ impl Site {
         }
     }
 
-    fn tell_of(&mut self, overlay: OverlayId, level: &'static str, what: &str) {
+    pub(crate) fn tell_of(&mut self, overlay: OverlayId, level: &'static str, what: &str) {
         if let Some(membership) = self.memberships.get(&overlay) {
             let msg = format!("{} {what}", membership.app);
             self.tell(level, "overlay", msg);

@@ -70,7 +70,7 @@ impl Site {
         self.emit(Event::Overlay(opus_overlay::Command::Retire(peer)));
         if !concerned.is_empty() {
             let count = concerned.len();
-            let msg = format!("{peer:?} is dead, and out of {count} overlays");
+            let msg = format!("{peer:?} is dead; overlays that it is out of: {count}");
             self.tell("info", "member", msg);
         }
     }

@@ -1,3 +1,5 @@
+//! Pieces of the directory over plain data, and what dicast says in the words of the cell.
+
 use opus_core::Seed;
 use opus_dicast::cluster::ClusterRef;
 
