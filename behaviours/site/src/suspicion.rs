@@ -36,8 +36,11 @@ impl Site {
 
     /// Asks the probe whether a suspect answers now, whatever it measured before.
     pub(crate) fn check(&mut self, peer: NodeId) {
-        let id = self.measure(vec![peer], Duration::ZERO);
         // Overflow as written at the field.
+        if self.suspects.is_full() && !self.suspects.contains_key(&peer) {
+            return;
+        }
+        let id = self.measure(vec![peer], Duration::ZERO);
         self.suspects.insert(peer, id).ok();
     }
 

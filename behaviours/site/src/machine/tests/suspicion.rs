@@ -182,3 +182,25 @@ fn whom_we_left_behind_is_not_suspected_and_neither_is_anybody_by_who_carries_no
     goes(&mut net, 3, 2);
     assert_eq!(suspected(&net, 3), []);
 }
+
+#[test]
+fn no_more_than_so_many_suspects_are_checked_at_once() {
+    let config = Config {
+        suspects_max: 1,
+        ..config()
+    };
+    let mut net = net(4);
+    net.crash(node(0));
+    let seed = Seed::new(0);
+    net.insert(node(0), Site::new(config, Contact::bare(node(0)), 1, seed));
+    deploy(&mut net, 0, &spec("a", 1));
+    attach(&mut net, 0, 1, Role::Source);
+    let overlay = net.machine(node(0)).overlay_of(&app()).unwrap();
+    edges(&mut net, overlay, 0, None, &[1, 2]);
+    goes(&mut net, 0, 1);
+    goes(&mut net, 0, 2);
+    assert_eq!(check(&net, 0, 2), None);
+    answers(&mut net, 0, 1, true);
+    goes(&mut net, 0, 2);
+    assert!(check(&net, 0, 2).is_some());
+}
