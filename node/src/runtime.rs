@@ -235,7 +235,10 @@ impl Runtime {
                 },
                 event = data.next_event() => core.on_relay_event(event),
                 _ = looks.tick() => core.fill_mesh(),
-                _ = publish.tick() => core.publish_summary(),
+                _ = publish.tick() => {
+                    core.publish_summary();
+                    core.look_at_cell();
+                }
                 () = &mut seat, if waits => {
                     waits = false;
                     core.seek_seat();

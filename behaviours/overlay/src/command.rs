@@ -51,6 +51,12 @@ pub enum Command {
         /// The peer's coordinate if known.
         coordinate: Option<Coordinate>,
     },
+    /// A node that may be dead. Where no overlay relies on it, as an edge or the root, it leaves
+    /// all views at once, and nobody's word brings it back within a minute but its own. An edge
+    /// stays: whoever suspects checks it, and says [`Command::Retire`] or nothing.
+    Suspect(NodeId),
+    /// A node that is dead: its edges end at once, and it leaves all views. It may come back.
+    Retire(NodeId),
     /// Our own network coordinate.
     Coordinate(Coordinate),
     /// Our own address hint, whenever the node learns a better one: members pass it on.

@@ -148,10 +148,10 @@ impl Member {
     }
 
     fn on_entry(&mut self, local: &mut Local, entry: &Entry, near_us: Option<u32>) {
-        self.pool.insert(&mut local.rng, &entry.contact);
         if local.rtts.unreachable(local.now, entry.contact.id) {
             return;
         }
+        self.pool.insert(&mut local.rng, &entry.contact);
         let peer = self.view.heard(local.now, &entry.contact);
         peer.direct_us = entry.direct_us.or(peer.direct_us);
         peer.position = entry.position.or(peer.position);

@@ -29,6 +29,8 @@
 //!   at the price of others in that branch. Members near the root need its slots, far ones do not.
 //! - *Knob.* The root sets alpha; beats carry it down. A slack reckoned under another epoch counts
 //!   0.
+//! - *Deaths that others notice.* `Command::Suspect` takes a node out of the views unless the tree
+//!   hangs on it, `Command::Retire` ends its edges too, without waiting for its silence.
 //!
 //! The node measures (`Event::Measure`, `Command::Measured`), forwards along `Event::Edges`, and
 //! may read [`Overlay::status`], at the root with sums over the whole tree.

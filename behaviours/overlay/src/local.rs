@@ -149,7 +149,7 @@ impl Local {
     }
 
     pub(crate) fn on_connected(&mut self, peer: NodeId) {
-        self.rtts.on_connected(peer);
+        self.rtts.on_heard(peer);
         for message in self.links.on_connected(peer) {
             self.output(peer, message);
         }

@@ -72,6 +72,8 @@ impl Overlay {
                 rtt_us,
                 coordinate,
             } => self.on_measured(peer, rtt_us, coordinate.map(Position::from)),
+            Command::Suspect(peer) => self.suspect(peer),
+            Command::Retire(peer) => self.retire(peer),
             Command::Coordinate(coordinate) => self.local.position = Some(coordinate.into()),
             Command::Hint(hint) => self.local.hint = hint,
             Command::Reroot { overlay, root } => {
@@ -136,6 +138,31 @@ impl Overlay {
         self.on_members(|member, local| member.on_measured(local, peer, rtt_us, position));
     }
 
+    fn suspect(&mut self, peer: NodeId) {
+        let members = || self.members.values();
+        let relied_on = members().any(|member| member.relies_on(peer));
+        let known = members().any(|member| member.knows(peer));
+        if known && !relied_on {
+            self.dismiss(peer);
+        }
+    }
+
+    fn retire(&mut self, peer: NodeId) {
+        let used = |member: &Member| member.relies_on(peer) || member.knows(peer);
+        if self.members.values().any(used) {
+            // Dismissed first: an orphan must not ask the dead.
+            self.dismiss(peer);
+            self.on_gone(peer);
+        }
+    }
+
+    /// Takes `peer` for unreachable until it speaks, for a minute at most, and out of all views.
+    fn dismiss(&mut self, peer: NodeId) {
+        let now = self.local.now;
+        self.local.rtts.on_measured(now, peer, None, None);
+        self.on_members(|member, _| member.forget(peer));
+    }
+
     fn on_message(&mut self, from: NodeId, message: Message) {
         if !self.local.links.connected(from) {
             self.on_connected(from);
@@ -143,6 +170,7 @@ impl Overlay {
         if !self.local.admit(from) {
             return;
         }
+        self.local.rtts.on_heard(from);
         let Message {
             overlay,
             epoch,
@@ -280,6 +308,11 @@ fn no_edge() -> Body {
 
 #[cfg(test)]
 impl Overlay {
+    /// Whether `peer` is in the views or among the strangers of `overlay`.
+    pub(crate) fn knows(&self, overlay: OverlayId, peer: NodeId) -> bool {
+        self.members[&overlay].knows(peer)
+    }
+
     /// Entries in all collections.
     pub(crate) fn state_len(&self) -> usize {
         let members = self.members.values().map(Member::state_len).sum::<usize>();

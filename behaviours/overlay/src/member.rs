@@ -243,6 +243,16 @@ impl Member {
             || self.pending.as_ref().is_some_and(|p| p.target == peer)
     }
 
+    /// Whether the tree here hangs on `peer`: by an edge, or because it is the root.
+    pub(crate) fn relies_on(&self, peer: NodeId) -> bool {
+        self.has_edge(peer) || self.root.id == peer
+    }
+
+    /// Whether `peer` is in a view or among the strangers.
+    pub(crate) fn knows(&self, peer: NodeId) -> bool {
+        self.view.get(peer).is_some() || self.pool.contains(peer)
+    }
+
     pub(crate) fn live_children(&self) -> impl Iterator<Item = (NodeId, &Child)> {
         self.children
             .iter()

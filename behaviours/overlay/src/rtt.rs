@@ -100,8 +100,8 @@ impl Rtts {
             .is_some_and(|rtt| rtt.rtt_us.is_none() && rtt.at + UNREACHABLE > now)
     }
 
-    /// Forgets that `peer` could not be reached: it is connected.
-    pub(crate) fn on_connected(&mut self, peer: NodeId) {
+    /// Forgets that `peer` could not be reached: it is connected, or speaks.
+    pub(crate) fn on_heard(&mut self, peer: NodeId) {
         if self
             .known
             .get(&peer)
@@ -151,7 +151,7 @@ mod tests {
         let mut rtts = Rtts::new(8);
         rtts.on_measured(Time::ZERO, peer, None, None);
         assert!(!rtts.open(Time::from_secs(59), peer));
-        rtts.on_connected(peer);
+        rtts.on_heard(peer);
         assert!(rtts.open(Time::from_secs(59), peer));
     }
 }

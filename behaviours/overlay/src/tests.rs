@@ -5,6 +5,7 @@ mod build;
 mod commit;
 mod faults;
 mod hostile;
+mod retire;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -238,6 +238,10 @@ impl Pool {
         self.contacts.len()
     }
 
+    pub(crate) fn contains(&self, id: NodeId) -> bool {
+        self.contacts.iter().any(|contact| contact.id == id)
+    }
+
     pub(crate) fn remove(&mut self, id: NodeId) {
         self.contacts.retain(|contact| contact.id != id);
     }

@@ -37,6 +37,8 @@ pub enum Command {
         /// Which attachment.
         att: u32,
     },
+    /// From dicast: news of our cell.
+    Cell(CellNews),
     /// The node is draining: leave every overlay, hand the children over.
     Drain,
     /// From the probe.
@@ -130,6 +132,21 @@ impl From<opus_relay::Event> for Command {
     fn from(event: opus_relay::Event) -> Self {
         Self::Relay(event)
     }
+}
+
+/// News of our cell, the cluster of level 1 in which dicast has seated us; see [`crate::cell`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CellNews {
+    /// Who is its agent; perhaps this node. May be said again.
+    Agent(Contact),
+    /// A node has come, or was there when we came.
+    Up(Contact),
+    /// A node is in another cell than ours since we took another seat.
+    Apart(NodeId),
+    /// A node has gone: it died, or has a seat elsewhere. dicast does not say which.
+    Gone(NodeId),
+    /// We have no seat.
+    Alone,
 }
 
 /// In which role a program attaches (`as` of ipc.md).

@@ -38,6 +38,13 @@ pub struct Config {
     pub hold: Duration,
     /// Time between two exchanges of digests with a random peer.
     pub sync_interval: Duration,
+    /// Other nodes of our cell. 64: the most seats of a cluster. Overflow: a further one is not in
+    /// the directory that its agent keeps.
+    pub mates_max: usize,
+    /// Time between two words to the agent about what we carry, when nothing changed.
+    pub cell_interval: Duration,
+    /// Suspects that the probe is asked for at once. Overflow: left to the silence of their edges.
+    pub suspects_max: usize,
     /// A measured round trip may be this old.
     pub measure_age_max: Duration,
     /// Messages of one peer taken at once after a rest.
@@ -65,6 +72,9 @@ impl Default for Config {
             member_age_max: Duration::from_secs(90),
             hold: Duration::from_secs(30),
             sync_interval: Duration::from_secs(60),
+            mates_max: 64,
+            cell_interval: Duration::from_secs(60),
+            suspects_max: 64,
             measure_age_max: Duration::from_secs(600),
             messages_burst: 4_096,
             messages_per_s: 256,

@@ -43,7 +43,7 @@ impl Site {
             Some(_) => {}
             None => {
                 self.stop_joining(overlay);
-                self.leave_tree(overlay);
+                self.leave_tree(now, overlay);
                 self.membership(overlay).phase = Phase::Waiting;
             }
         }
@@ -168,6 +168,10 @@ impl Site {
         }
         let entered = membership.roster.enter(contact, role, generation, now);
         let changed = entered.ok_or(Why::Full)?;
+        if single {
+            // The one place is taken: who had it before comes back by joining only.
+            membership.roster.forget_missing();
+        }
         let members = membership.roster.sample(id, &mut self.rng);
         if changed {
             self.announce_member(overlay, id, role, MemberState::Joining);
@@ -203,16 +207,8 @@ impl Site {
             epoch,
         };
         self.carry(overlay, key, from);
-        for contact in &members {
-            self.emit(Event::Contact(contact.clone()));
-        }
-        self.enter_tree(overlay, &root);
-        if !members.is_empty() {
-            self.emit(Event::Overlay(opus_overlay::Command::Introduce {
-                overlay,
-                members,
-            }));
-        }
+        self.enter_tree(now, overlay, &root);
+        self.introduce(overlay, members);
         // The root may have restarted under a standing tree: it hears of us again at once.
         if self.membership(overlay).edges.parent.is_some() {
             self.report_self_soon(now, overlay);
@@ -304,7 +300,7 @@ impl Site {
     }
 
     /// Makes the overlay machine a member, or points it to another root.
-    pub(crate) fn enter_tree(&mut self, overlay: OverlayId, root: &Contact) {
+    pub(crate) fn enter_tree(&mut self, now: Time, overlay: OverlayId, root: &Contact) {
         let id = self.fresh_id();
         let alpha_milli = self.spec(overlay).map_or(1_500, crate::Spec::knob_milli);
         let cap = self.config.cap;
@@ -327,10 +323,11 @@ impl Site {
         };
         self.emit(Event::Contact(root.clone()));
         self.emit(Event::Overlay(command));
+        self.plan_cell(now);
     }
 
     /// Leaves the tree but keeps the membership: its programs wait for the next root.
-    pub(crate) fn leave_tree(&mut self, overlay: OverlayId) {
+    pub(crate) fn leave_tree(&mut self, now: Time, overlay: OverlayId) {
         self.say_goodbye(overlay);
         let id = self.fresh_id();
         let membership = self.membership(overlay);
@@ -343,6 +340,7 @@ impl Site {
         self.timers.clear(Name::Flush(overlay));
         if told {
             self.emit(Event::Overlay(opus_overlay::Command::Leave { id, overlay }));
+            self.plan_cell(now);
         }
         if carried {
             self.emit(Event::Relay(opus_relay::Command::Close { overlay }));
@@ -375,7 +373,7 @@ impl Site {
             .is_some_and(|membership| !membership.is_needed() && !membership.is_rooted());
         if unneeded {
             self.stop_joining(overlay);
-            self.leave_tree(overlay);
+            self.leave_tree(now, overlay);
             self.memberships.remove(&overlay);
         } else {
             self.arm_sweep(now);

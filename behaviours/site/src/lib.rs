@@ -21,6 +21,10 @@
 //! **Edges.** The overlay's edges become the relay's, are watched by the probe, and a new parent
 //! makes a member report again (`siblings.rs`).
 //!
+//! **Cell.** Nodes that dicast seats together tell their agent what they carry, and are introduced
+//! to each other (`cell.rs`). Who goes from the cell is suspected, and retired from every overlay
+//! once the probe misses it too (`suspicion.rs`).
+//!
 //! What it deliberately does not do: start components, spend slots or turn knobs by the price;
 //! leases and the market come to this crate with their own protocols. Only the kinds with one
 //! sender are carried; the others are known and refused.
@@ -39,6 +43,7 @@
 
 mod allowance;
 mod attach;
+pub mod cell;
 mod command;
 mod config;
 mod directory;
@@ -55,6 +60,7 @@ mod siblings;
 pub mod spec;
 mod status;
 pub mod summary;
+mod suspicion;
 mod sync;
 mod view;
 mod wire;
@@ -63,7 +69,7 @@ pub use opus_dicast as dicast;
 pub use opus_probe as probe;
 
 pub use crate::{
-    command::{Command, Event, MemberState, Refusal, Role},
+    command::{CellNews, Command, Event, MemberState, Refusal, Role},
     config::Config,
     machine::Site,
     peer::{Peer, PeerCommand, PeerConfig, PeerEvent, PeerMessage},

@@ -6,11 +6,13 @@ use opus_core::{
     BoundedMap, Contact, Deadline, Input, Lane, Machine, NodeId, Offence, Output, OverlayId, Rng,
     Seed, Time, Timers,
 };
+use opus_model::Position;
 use rand::RngExt;
 
 use crate::{
     allowance::Allowance,
     attach::Attachment,
+    cell::Cell,
     command::{Command, Event},
     config::Config,
     directory::Directory,
@@ -40,6 +42,12 @@ pub struct Site {
     pub(crate) measuring: BoundedMap<u64, Vec<NodeId>>,
     /// Targets the probe had no room for.
     pub(crate) unmeasured: BTreeSet<NodeId>,
+    pub(crate) cell: Cell,
+    /// Where this node stands, as its probe reckons.
+    pub(crate) place: Option<Position>,
+    /// Who has gone from the cell, and the measurement that will say whether it lives. Overflow: as
+    /// written at `Config::suspects_max`.
+    pub(crate) suspects: BoundedMap<NodeId, u64>,
     /// Ids of commands to other machines.
     next_id: u64,
     /// Epochs and generations handed out in this life.
@@ -56,6 +64,8 @@ pub(crate) enum Name {
     Sweep,
     /// Ask the probe again for what it had no room for.
     Measure,
+    /// Tell the agent of the cell what we carry.
+    Cell,
     /// Ask the root again.
     Join(OverlayId),
     /// The asked root did not answer.
@@ -70,7 +80,7 @@ pub(crate) enum Name {
 
 /// Timers of each overlay, and those of the node.
 const TIMERS_PER_OVERLAY: usize = 5;
-const TIMERS_OF_NODE: usize = 3;
+const TIMERS_OF_NODE: usize = 4;
 
 /// Why a peer is dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,6 +117,9 @@ impl Site {
             watches: BTreeMap::new(),
             measuring: BoundedMap::new(MEASURING_MAX),
             unmeasured: BTreeSet::new(),
+            cell: Cell::new(config.mates_max),
+            place: None,
+            suspects: BoundedMap::new(config.suspects_max),
             next_id: 0,
             counter: 0,
             draining: false,
@@ -129,6 +142,7 @@ impl Site {
                 resume,
             } => self.on_attach(now, att, &app, role, resume),
             Command::Detach { att } => self.on_detach(now, att),
+            Command::Cell(news) => self.on_cell(now, news),
             Command::Drain => self.on_drain(now),
             Command::Probe(event) => self.on_probe(now, &event),
             Command::Overlay(event) => self.on_overlay(now, event),
@@ -158,6 +172,8 @@ impl Site {
             Message::Refuse { overlay, why, root } => {
                 self.on_refuse(now, from, overlay, why, root);
             }
+            Message::Carry { place, overlays } => self.on_carry(from, place, overlays),
+            Message::Mates { overlay, members } => self.on_mates(from, overlay, members),
             Message::Report { overlay, rows } => self.on_report(now, from, overlay, &rows),
         }
     }
@@ -176,6 +192,7 @@ impl Site {
         self.greet(peer);
         self.continue_joins(peer);
         self.continue_claims(peer);
+        self.continue_cell(now, peer);
     }
 
     /// Whether the peer may say this much more; penalises it if not.
@@ -196,6 +213,7 @@ impl Site {
         match name {
             Name::Sync => self.on_sync(now),
             Name::Sweep => self.on_sweep(now),
+            Name::Cell => self.on_cell_due(now),
             Name::Measure => self.on_measure_again(),
             Name::Join(overlay) => self.ask_root(now, overlay),
             Name::Claim(overlay) => self.settle_claim(now, overlay, false),
@@ -307,6 +325,7 @@ impl Machine for Site {
             Name::Sync => "sync",
             Name::Sweep => "sweep",
             Name::Measure => "measure",
+            Name::Cell => "cell",
             Name::Join(_) => "join",
             Name::Claim(_) => "claim",
             Name::Report(_) => "report",

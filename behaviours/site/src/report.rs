@@ -118,7 +118,7 @@ impl Site {
     }
 
     /// Applies a row at the root; elsewhere keeps it for the next report to the parent.
-    fn pass_up(&mut self, now: Time, overlay: OverlayId, row: &Row) {
+    pub(crate) fn pass_up(&mut self, now: Time, overlay: OverlayId, row: &Row) {
         let delay = self.config.flush_delay;
         let me = self.me.id;
         let membership = self.membership(overlay);

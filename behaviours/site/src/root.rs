@@ -35,7 +35,7 @@ impl Site {
         self.carry(overlay, key, root);
         self.carry_source(overlay);
         let me = self.me.clone();
-        self.enter_tree(overlay, &me);
+        self.enter_tree(now, overlay, &me);
         self.report_attached(overlay, att);
         self.refresh_self(now, overlay);
     }
@@ -142,7 +142,7 @@ impl Site {
     /// Is no longer the root; follows the one that is, if sinks want it.
     pub(crate) fn step_down(&mut self, now: Time, overlay: OverlayId) {
         self.timers.clear(Name::Drain(overlay));
-        self.leave_tree(overlay);
+        self.leave_tree(now, overlay);
         self.membership(overlay).phase = Phase::Waiting;
         self.follow(now, overlay);
         self.leave_if_unneeded(now, overlay);

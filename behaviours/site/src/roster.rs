@@ -4,6 +4,9 @@
 //! change the state of a member that entered so. Each member numbers its attachments to the tree
 //! (its *generation*): news of an older one are ignored, so that a former parent that reports a
 //! child gone cannot undo the child's move to another parent.
+//!
+//! Who is taken for gone without a goodbye may have been behind a broken path. It is remembered for
+//! a while, and a report of it lists it again.
 
 use std::time::Duration;
 
@@ -19,7 +22,13 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Roster {
     members: BoundedMap<NodeId, Member>,
+    /// Gone without a goodbye; `heard` is when that was found. Overflow: forgotten at once, so that
+    /// a report of it does not list it again.
+    missing: BoundedMap<NodeId, Member>,
 }
+
+/// How long a missing member is remembered: dicast's tree misses an expelled node for as long.
+const MISSING: Duration = Duration::from_secs(600);
 
 /// One member.
 #[derive(Clone, Debug)]
@@ -36,6 +45,7 @@ impl Roster {
     pub(crate) fn new(members_max: usize) -> Self {
         Self {
             members: BoundedMap::new(members_max),
+            missing: BoundedMap::new(members_max),
         }
     }
 
@@ -48,6 +58,7 @@ impl Roster {
         now: Time,
     ) -> Option<bool> {
         let id = contact.id;
+        self.missing.remove(&id);
         let mut changed = false;
         let member = self.members.get_or_insert_with(id, || {
             changed = true;
@@ -73,7 +84,9 @@ impl Roster {
 
     /// Applies reported news. Tells the state to announce, if it changed.
     pub(crate) fn apply(&mut self, row: &Row, now: Time) -> Option<MemberState> {
-        let member = self.members.get_mut(&row.member)?;
+        let Some(member) = self.members.get_mut(&row.member) else {
+            return self.find(row, now);
+        };
         if row.generation < member.generation {
             return None;
         }
@@ -85,23 +98,67 @@ impl Roster {
                 member.state = row.state;
                 changed.then_some(row.state)
             }
-            MemberState::Leaving | MemberState::Gone => {
+            MemberState::Leaving => {
                 self.members.remove(&row.member);
+                Some(row.state)
+            }
+            MemberState::Gone => {
+                member.generation = row.generation;
+                self.retire(row.member, now);
                 Some(row.state)
             }
         }
     }
 
+    /// A report of one that is not listed: perhaps a missing one is back.
+    fn find(&mut self, row: &Row, now: Time) -> Option<MemberState> {
+        let back = match row.state {
+            MemberState::Joining | MemberState::Joined => true,
+            MemberState::Leaving | MemberState::Gone => false,
+        };
+        let missing = self.missing.get(&row.member)?;
+        if !back || row.generation < missing.generation || self.members.is_full() {
+            return None;
+        }
+        let member = Member {
+            state: row.state,
+            generation: row.generation,
+            heard: now,
+            ..self.missing.remove(&row.member)?
+        };
+        self.members.insert(row.member, member).ok()?;
+        Some(row.state)
+    }
+
+    /// A member is missing from here on; gives its role. `None`: it is not listed.
+    pub(crate) fn retire(&mut self, id: NodeId, now: Time) -> Option<Role> {
+        let member = self.members.remove(&id)?;
+        let role = member.role;
+        let missing = Member {
+            heard: now,
+            ..member
+        };
+        // Overflow as written at the field.
+        self.missing.insert(id, missing).ok();
+        Some(role)
+    }
+
+    /// Whoever is missing has to join anew.
+    pub(crate) fn forget_missing(&mut self) {
+        self.missing = BoundedMap::new(self.missing.capacity());
+    }
+
     /// Forgets members unheard of for `age_max`, and names them.
     pub(crate) fn expire(&mut self, now: Time, age_max: Duration) -> Vec<(NodeId, Role)> {
-        let mut gone = Vec::new();
-        self.members.retain(|&id, member| {
-            let stays = now.since(member.heard) < age_max;
-            if !stays {
-                gone.push((id, member.role));
-            }
-            stays
-        });
+        self.missing
+            .retain(|_, member| now.since(member.heard) < MISSING);
+        let silent = |(&id, member): (&NodeId, &Member)| {
+            (now.since(member.heard) >= age_max).then_some((id, member.role))
+        };
+        let gone: Vec<(NodeId, Role)> = self.members.iter().filter_map(silent).collect();
+        for &(id, _) in &gone {
+            self.retire(id, now);
+        }
         gone
     }
 
@@ -120,6 +177,10 @@ impl Roster {
 
     pub(crate) fn remove(&mut self, id: NodeId) -> Option<Member> {
         self.members.remove(&id)
+    }
+
+    pub(crate) fn lists(&self, id: NodeId) -> bool {
+        self.members.contains_key(&id)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &Member)> {
@@ -182,6 +243,37 @@ mod tests {
             None
         );
         assert_eq!(roster.len(), 0);
+    }
+
+    #[test]
+    fn the_missing_come_back_by_a_report_unless_they_said_goodbye() {
+        for (state, back) in [(MemberState::Gone, true), (MemberState::Leaving, false)] {
+            let mut roster = roster(2);
+            roster.apply(&row(0, state, 3), Time::ZERO);
+            let stale = row(0, MemberState::Joined, 2);
+            let again = row(0, MemberState::Joined, 3);
+            assert_eq!(roster.apply(&stale, Time::from_secs(1)), None);
+            let found = roster.apply(&again, Time::from_secs(1)).is_some();
+            assert_eq!((found, roster.lists(node(0))), (back, back));
+        }
+    }
+
+    #[test]
+    fn the_missing_are_forgotten_in_time_and_where_their_place_is_taken() {
+        let mut roster = roster(1);
+        let joined = row(0, MemberState::Joined, 1);
+        assert_eq!(roster.retire(node(0), Time::ZERO), Some(Role::Sink));
+        let before = Time::from_secs(599);
+        roster.expire(before, Duration::from_secs(90));
+        assert!(roster.clone().apply(&joined, before).is_some());
+        let mut late = roster.clone();
+        late.expire(Time::from_secs(600), Duration::from_secs(90));
+        assert_eq!(late.apply(&joined, before), None);
+        let mut full = roster.clone();
+        full.enter(Contact::bare(node(1)), Role::Sink, 1, before);
+        assert_eq!(full.apply(&joined, before), None);
+        roster.forget_missing();
+        assert_eq!(roster.apply(&joined, before), None);
     }
 
     #[test]

@@ -28,6 +28,7 @@ impl Site {
             } => {
                 let (peer, coordinate) = (*peer, *coordinate);
                 self.forget_measured(*id, peer);
+                self.judge(now, *id, peer, path.is_some());
                 if let Some(path) = path.as_ref().filter(|_| self.watches.contains_key(&peer)) {
                     let rtt = Duration::from_micros(u64::from(path.rtt_smoothed_us));
                     let one_way = rtt / 2;
@@ -41,6 +42,7 @@ impl Site {
                 }));
             }
             opus_probe::Event::Moved(coordinate) => {
+                self.place = Some((*coordinate).into());
                 self.emit(Event::Overlay(opus_overlay::Command::Coordinate(
                     *coordinate,
                 )));
@@ -67,13 +69,20 @@ impl Site {
     }
 
     pub(crate) fn on_measure_again(&mut self) {
-        let targets: Vec<NodeId> = std::mem::take(&mut self.unmeasured).into_iter().collect();
+        let targets = std::mem::take(&mut self.unmeasured).into_iter();
+        let (suspects, targets): (Vec<NodeId>, Vec<NodeId>) =
+            targets.partition(|target| self.suspects.contains_key(target));
+        for suspect in suspects {
+            self.check(suspect);
+        }
+        let age_max = self.config.measure_age_max;
         for chunk in targets.chunks(TARGETS_MAX) {
-            self.measure(chunk.to_vec());
+            self.measure(chunk.to_vec(), age_max);
         }
     }
 
-    fn measure(&mut self, targets: Vec<NodeId>) {
+    /// Has the probe measure `targets`, unless it did within `age_max`; gives the number of this.
+    pub(crate) fn measure(&mut self, targets: Vec<NodeId>, age_max: Duration) -> u64 {
         let id = self.fresh_id();
         if self.measuring.is_full()
             && let Some(&oldest) = self.measuring.keys().next()
@@ -81,12 +90,12 @@ impl Site {
             self.measuring.remove(&oldest);
         }
         self.measuring.insert(id, targets.clone()).ok();
-        let age_max = self.config.measure_age_max;
         self.emit(Event::Probe(opus_probe::Command::Measure {
             id,
             targets,
             age_max,
         }));
+        id
     }
 
     pub(crate) fn on_overlay(&mut self, now: Time, event: opus_overlay::Event) {
@@ -130,7 +139,7 @@ impl Site {
         }
     }
 
-    fn tell_of(&mut self, overlay: OverlayId, level: &'static str, what: &str) {
+    pub(crate) fn tell_of(&mut self, overlay: OverlayId, level: &'static str, what: &str) {
         if let Some(membership) = self.memberships.get(&overlay) {
             let msg = format!("{} {what}", membership.app);
             self.tell(level, "overlay", msg);
@@ -141,8 +150,10 @@ impl Site {
         for contact in targets {
             self.emit(Event::Contact(contact.clone()));
         }
+        let age_max = self.config.measure_age_max;
         for chunk in targets.chunks(TARGETS_MAX) {
-            self.measure(chunk.iter().map(|contact| contact.id).collect());
+            let chunk = chunk.iter().map(|contact| contact.id);
+            self.measure(chunk.collect(), age_max);
         }
     }
 

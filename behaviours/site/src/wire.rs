@@ -1,6 +1,7 @@
 //! Messages of `/opus/site/1`, their limits and what is refused at the edge.
 
 use opus_core::{Contact, Limits, Malformed, NodeId, OverlayId, Wire};
+use opus_model::Position;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteArray, ByteBuf};
 
@@ -16,6 +17,10 @@ pub(crate) const PAGE_MAX: usize = 16;
 pub(crate) const ROWS_MAX: usize = 64;
 /// Contacts of one welcome: 2 log2 of 4,096 members, and some.
 pub(crate) const SAMPLE_MAX: usize = 32;
+/// Overlays of one `Carry`: as many as a node can be in.
+pub(crate) const CARRIED_MAX: usize = 64;
+/// Contacts of one `Mates`: as many as the smallest view of the overlay machine holds.
+pub(crate) const MATES_MAX: usize = 8;
 /// Epochs above this are refused, so that a successor always fits.
 pub(crate) const EPOCH_MAX: u64 = 1 << 62;
 
@@ -92,6 +97,20 @@ pub enum Message {
         overlay: OverlayId,
         /// At most `ROWS_MAX`.
         rows: Vec<Row>,
+    },
+    /// To the agent of the sender's cell: what the sender carries, all of it.
+    Carry {
+        /// Where the sender stands.
+        place: Option<Position>,
+        /// Rising, at most `CARRIED_MAX`.
+        overlays: Vec<OverlayId>,
+    },
+    /// From the agent, for an overlay that was news to it: who in the cell carries it too.
+    Mates {
+        /// Which overlay.
+        overlay: OverlayId,
+        /// The nearest, at most `MATES_MAX`.
+        members: Vec<Contact>,
     },
 }
 
@@ -170,6 +189,9 @@ impl Message {
             Self::Pull { items, .. } => {
                 1 + u32::try_from(items.len()).expect("checked to be a page at most")
             }
+            Self::Carry { overlays, .. } => {
+                1 + u32::try_from(overlays.len()).expect("checked to be CARRIED_MAX at most")
+            }
             Self::Digest { .. }
             | Self::Have { .. }
             | Self::Ask { .. }
@@ -177,7 +199,8 @@ impl Message {
             | Self::Join { .. }
             | Self::Welcome { .. }
             | Self::Refuse { .. }
-            | Self::Report { .. } => 1,
+            | Self::Report { .. }
+            | Self::Mates { .. } => 1,
         }
     }
 }
@@ -222,6 +245,18 @@ impl Wire for Message {
             }
             Self::Refuse { root, .. } => root.as_ref().map_or(Ok(()), RootNote::check),
             Self::Report { rows, .. } => limit(rows.len(), ROWS_MAX),
+            Self::Carry { place, overlays } => {
+                *place = place.map(Position::clamped);
+                limit(overlays.len(), CARRIED_MAX)?;
+                if overlays.windows(2).any(|pair| pair[0] >= pair[1]) {
+                    return Err(Malformed::Invalid("overlays are not sorted"));
+                }
+                Ok(())
+            }
+            Self::Mates { members, .. } => {
+                limit(members.len(), MATES_MAX)?;
+                members.iter().try_for_each(Contact::check)
+            }
         }
     }
 }

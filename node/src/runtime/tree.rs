@@ -12,7 +12,7 @@ use libp2p::PeerId;
 use opus_core::{Contact, Hint, Machine, NodeId, Rng};
 use opus_dicast::{Command, Dicast, Event};
 use opus_relay::{FlowStats, Forward};
-use opus_site::{measure, summary::Publisher};
+use opus_site::{CellNews, cell::Watch, measure, summary::Publisher};
 use opus_swarm::Event as Adapted;
 use rand::seq::IteratorRandom;
 
@@ -39,6 +39,7 @@ pub(super) struct Tree {
     /// What dicast was told of our reachability last.
     reachable: bool,
     publisher: Publisher,
+    cell: Watch,
     pub(super) directory: Directory,
 }
 
@@ -49,6 +50,7 @@ impl Tree {
             started: false,
             reachable: true,
             publisher: Publisher::default(),
+            cell: Watch::default(),
             directory: Directory::default(),
         }
     }
@@ -134,6 +136,9 @@ impl Core {
         let Some(event) = self.unwrap_adapted("dicast", event) else {
             return;
         };
+        if let Some(news) = self.tree.cell.on_event(&event) {
+            self.tell_cell(news);
+        }
         match event {
             Event::Measure { id, targets } => {
                 for target in &targets {
@@ -188,6 +193,19 @@ impl Core {
                 tracing::debug!(id, ?reason, "dicast refused a command");
             }
         }
+    }
+
+    /// Tells the site manager what no event of dicast says about our cell.
+    pub(super) fn look_at_cell(&mut self) {
+        let dicast = self.swarm.behaviour().dicast.machine();
+        if let Some(news) = self.tree.cell.look(dicast) {
+            self.tell_cell(news);
+        }
+    }
+
+    fn tell_cell(&mut self, news: CellNews) {
+        let command = opus_site::Command::Cell(news);
+        self.behaviour().site.command(command);
     }
 
     /// Takes the addresses of a contact, without looking for more.

@@ -270,7 +270,7 @@ fn inputs(seed: Seed, count: u64) -> Vec<(Time, Input<Command, Message>)> {
     for _ in 0..count {
         at = at + Duration::from_millis(rng.random_range(0..300));
         let peer = NodeId::from_index(rng.random_range(0..20));
-        let input = match rng.random_range(0..12) {
+        let input = match rng.random_range(0..14) {
             0 => Input::Connected(peer),
             1 if rng.random_bool(0.3) => Input::Disconnected(peer),
             2 => Input::DialFailed(peer),
@@ -283,6 +283,8 @@ fn inputs(seed: Seed, count: u64) -> Vec<(Time, Input<Command, Message>)> {
                 overlay: OVERLAY,
                 root: Contact::bare(NodeId::from_index(rng.random_range(0..3))),
             }),
+            8 => Input::Command(Command::Suspect(peer)),
+            9 if rng.random_bool(0.3) => Input::Command(Command::Retire(peer)),
             7 => accept(rng.random_range(0..30)),
             _ => {
                 let mut message = message(&mut rng, false);

@@ -4,10 +4,12 @@
     reason = "a test picks the one event it is about"
 )]
 
+mod cell;
 mod hostile;
 mod members;
 mod roots;
 mod specs;
+mod suspicion;
 
 use std::time::Duration;
 

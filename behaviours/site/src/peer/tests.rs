@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use opus_core::{
     Lane, Limits, Malformed, Rng, Wire,
-    testing::{Net, test_seed},
+    testing::{Net, Wake, test_seed},
 };
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use serde_bytes::ByteBuf;
 
 use super::*;
 use crate::{
-    AppRef, MemberState, Role, SignedApp, Spec,
+    AppRef, CellNews, MemberState, Role, SignedApp, Spec,
     spec::{Kind, owner_of},
 };
 

@@ -16,6 +16,7 @@ use opus_core::{
     codec::encode,
     testing::{LinkFault, Net},
 };
+use opus_model::Position;
 use opus_relay::{Header, Kind};
 use opus_site::{SignedApp, Spec, spec};
 
@@ -269,6 +270,14 @@ fn site(root: &Path) -> io::Result<()> {
         Message::Digest {
             entries: Vec::new(),
             more: false,
+        },
+        Message::Carry {
+            place: Some(Position([20_000, -3_000, 500], 700, 250)),
+            overlays: vec![overlay, OverlayId(10)],
+        },
+        Message::Mates {
+            overlay,
+            members: vec![Contact::bare(NodeId::from_index(2))],
         },
     ];
     for (index, message) in messages.iter().enumerate() {

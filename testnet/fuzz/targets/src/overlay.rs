@@ -73,7 +73,7 @@ fn join(draw: &mut Draw<'_>, overlay: OverlayId) -> Command {
 
 fn command(draw: &mut Draw<'_>) -> Command {
     let overlay = overlay(draw);
-    match draw.below(12) {
+    match draw.below(14) {
         0 => join(draw, overlay),
         1 => Command::Leave {
             id: draw.any(),
@@ -101,6 +101,8 @@ fn command(draw: &mut Draw<'_>) -> Command {
         },
         9 => Command::Coordinate(Coordinate::default()),
         10 => Command::Hint(draw.contact().hint),
+        11 => Command::Suspect(draw.node()),
+        12 => Command::Retire(draw.node()),
         _ => Command::Reroot {
             overlay,
             root: draw.contact(),

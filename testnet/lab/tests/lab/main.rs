@@ -7,6 +7,7 @@
 )]
 
 mod bytes;
+mod cell;
 mod common;
 mod complete;
 mod connections;

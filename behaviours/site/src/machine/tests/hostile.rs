@@ -1,11 +1,13 @@
 //! Messages that no honest peer sends: never a panic, never growth past a bound.
 
 use opus_core::{Hint, Wire, codec};
+use opus_model::Position;
 use rand::RngExt;
 use serde_bytes::ByteBuf;
 
 use super::*;
-use crate::wire::{EPOCH_MAX, Entry, Rank, RootNote, Row, Why};
+use crate::CellNews;
+use crate::wire::{CARRIED_MAX, EPOCH_MAX, Entry, MATES_MAX, Rank, RootNote, Row, Why};
 
 fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
     from[rng.random_range(0..from.len())]
@@ -61,6 +63,10 @@ fn wild_rows(rng: &mut Rng) -> Vec<Row> {
     (0..count).map(|_| row(rng)).collect()
 }
 
+fn wild_place(rng: &mut Rng) -> Position {
+    Position([rng.random(); 3], rng.random(), rng.random())
+}
+
 fn wild_digest(rng: &mut Rng, overlay: OverlayId) -> Message {
     let count = rng.random_range(0..20);
     let entry = |rng: &mut Rng, index: u64| Entry {
@@ -77,7 +83,7 @@ fn wild_digest(rng: &mut Rng, overlay: OverlayId) -> Message {
 }
 
 fn wild_message(rng: &mut Rng, overlay: OverlayId, spec: &[u8]) -> Message {
-    match rng.random_range(0..9) {
+    match rng.random_range(0..11) {
         0 => wild_digest(rng, overlay),
         1 => Message::Pull {
             items: vec![overlay; rng.random_range(0..20)],
@@ -116,6 +122,18 @@ fn wild_message(rng: &mut Rng, overlay: OverlayId, spec: &[u8]) -> Message {
             why: pick(rng, &[Why::NotRoot, Why::Full, Why::Taken]),
             root: Some(wild_note(rng, overlay)),
         },
+        8 => Message::Carry {
+            place: rng.random::<bool>().then(|| wild_place(rng)),
+            overlays: (0..rng.random_range(0..80))
+                .map(|index| OverlayId(overlay.0.wrapping_add(index)))
+                .collect(),
+        },
+        9 => Message::Mates {
+            overlay,
+            members: (0..rng.random_range(0..10))
+                .map(|_| wild_contact(rng))
+                .collect(),
+        },
         _ => Message::Report {
             overlay,
             rows: wild_rows(rng),
@@ -134,6 +152,15 @@ fn run(seed: u64) -> Net<Site> {
     net.run_for(Duration::from_secs(1));
     edges(&mut net, overlay, 0, None, &[1, 9]);
     edges(&mut net, overlay, 1, Some(0), &[2, 9]);
+    for at in 0..6 {
+        let news = [
+            CellNews::Up(Contact::bare(node(9))),
+            CellNews::Agent(Contact::bare(node([9, at][usize::from(at % 2 == 0)]))),
+        ];
+        for news in news {
+            net.command(node(at), Command::Cell(news));
+        }
+    }
     let spec = signed(&spec("a", 2));
     for _ in 0..2_000 {
         let mut message = wild_message(&mut rng, overlay, &spec);
@@ -161,6 +188,7 @@ fn nothing_a_peer_says_makes_a_site_panic_or_grow() {
             assert!(site.apps().count() <= 1);
             assert!(site.memberships.len() <= 1);
             assert!(site.watches.len() <= 12, "{:?}", site.watches);
+            assert!(site.cell.len() <= 1 + 64 + 2, "{:?}", site.cell);
             for membership in site.memberships.values() {
                 assert!(membership.roster.len() <= 10);
             }
@@ -197,6 +225,22 @@ fn lists_and_numbers_beyond_their_limits_are_refused_at_the_edge() {
     };
     assert!(report(64).check().is_ok());
     assert!(report(65).check().is_err());
+    let carry = |overlays: Vec<u64>| Message::Carry {
+        place: Some(Position([i32::MAX; 3], u32::MAX, 0)),
+        overlays: overlays.into_iter().map(OverlayId).collect(),
+    };
+    let mut lawful = carry((1..=64).collect());
+    lawful.check().unwrap();
+    assert_ne!(lawful, carry((1..=64).collect()), "the place is clamped");
+    assert!(carry((0..=64).collect()).check().is_err());
+    assert!(carry(vec![2, 1]).check().is_err());
+    assert!(carry(vec![1, 1]).check().is_err());
+    let mates = |count| Message::Mates {
+        overlay,
+        members: vec![Contact::bare(node(1)); count],
+    };
+    assert!(mates(MATES_MAX).check().is_ok());
+    assert!(mates(MATES_MAX + 1).check().is_err());
     let entry = Entry {
         overlay,
         version: 1,
@@ -239,6 +283,12 @@ fn the_largest_lawful_messages_fit_their_limits() {
             epoch: EPOCH_MAX,
             key: [0; 32].into(),
             members: vec![contact; crate::wire::SAMPLE_MAX],
+        },
+        Message::Carry {
+            place: Some(Position([i32::MIN; 3], u32::MAX, u16::MAX).clamped()),
+            overlays: (0..CARRIED_MAX as u64)
+                .map(|index| OverlayId(u64::MAX - CARRIED_MAX as u64 + index))
+                .collect(),
         },
         Message::Report {
             overlay,

@@ -225,3 +225,55 @@ fn equal_seeds_give_equal_runs() {
     };
     assert_eq!(trace(7), trace(7));
 }
+
+/// A node whose parent is the root, and which has children.
+fn child_of_the_root(world: &World) -> u32 {
+    let edges = |at| world.net.machine(node(at)).peer.site().edges(world.overlay);
+    let (_, children) = edges(0).expect("the root is in the overlay");
+    let inner = children.iter().map(NodeId::index);
+    let mut inner = inner.filter(|&at| edges(at).is_some_and(|(_, below)| !below.is_empty()));
+    inner.next().expect("a tree has depth")
+}
+
+#[test]
+fn a_silent_node_that_its_cell_misses_is_out_of_tree_and_list_in_five_seconds() {
+    let mut world = World::settled(30, 12);
+    let silent = child_of_the_root(&world);
+    world
+        .net
+        .stall(node(silent), Duration::from_secs(60), Wake::InputsFirst);
+    for at in (0..30).filter(|&at| at != silent) {
+        world.site(at, Command::Cell(CellNews::Gone(node(silent))));
+    }
+    world.run(5);
+    assert!(!world.joined().contains(&node(silent)));
+    for at in (0..30).filter(|&at| at != silent) {
+        let site = world.net.machine(node(at)).peer.site();
+        let (parent, children) = site.edges(world.overlay).unwrap();
+        assert!(parent != Some(node(silent)) && !children.contains(&node(silent)));
+    }
+}
+
+#[test]
+fn nodes_that_only_left_the_cell_keep_their_places_and_frames() {
+    let mut world = World::settled(30, 13);
+    let left = child_of_the_root(&world);
+    let edges = |world: &World| {
+        let site = world.net.machine(node(left)).peer.site();
+        let (parent, children) = site.edges(world.overlay).unwrap();
+        (parent, children.to_vec())
+    };
+    let before = edges(&world);
+    for at in (0..30).filter(|&at| at != left) {
+        world.site(at, Command::Cell(CellNews::Gone(node(left))));
+        world.site(left, Command::Cell(CellNews::Gone(node(at))));
+    }
+    world.publish(300);
+    world.run(5);
+    assert_eq!(edges(&world), before);
+    assert_eq!(world.joined().len(), 29);
+    let sent = world.sequences();
+    for (at, got) in world.delivered() {
+        assert_eq!(got, sent, "{at:?}");
+    }
+}
