@@ -1,5 +1,5 @@
 //! What every Opus protocol is built from: the [`Machine`] trait, time as a value, identities,
-//! timers, the bounded CBOR codec, bounded collections and seeds.
+//! timers, the bounded CBOR codec, bounded collections, budgets and seeds.
 //!
 //! A protocol is a value, not a task. It takes inputs and the time, and gives outputs and its next
 //! deadline; the same code then runs in the simulator, in the lab and in the node. This crate holds
@@ -15,6 +15,7 @@
 #![warn(missing_docs)]
 
 pub mod bounded;
+pub mod bucket;
 pub mod codec;
 pub mod contact;
 pub mod id;
@@ -28,6 +29,7 @@ pub mod timers;
 
 pub use crate::{
     bounded::{BoundedMap, BoundedQueue, BoundedSet},
+    bucket::Bucket,
     codec::{Limits, Malformed, Wire},
     contact::{Contact, Hint},
     id::{NodeId, OverlayId},

@@ -71,6 +71,11 @@ pub struct Config {
     /// The directory is asked for the tree, and by a newcomer for its label, again after this at
     /// the earliest.
     pub want_apart: Duration,
+    /// Messages that one peer may send a second, and at once: more are not read, and penalised. A
+    /// lawful agent of an eager key that never rests says twenty.
+    pub messages_per_s: u32,
+    /// See `messages_per_s`.
+    pub messages_burst: u32,
     /// Contacts from the command line and the directory. Overflow: the oldest goes.
     pub seeds_max: usize,
 }
@@ -108,6 +113,8 @@ impl Default for Config {
             hello: Duration::from_secs(10),
             publish: Duration::from_secs(300),
             want_apart: Duration::from_secs(10),
+            messages_per_s: 50,
+            messages_burst: 250,
             seeds_max: 16,
         }
     }

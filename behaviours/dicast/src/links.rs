@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use opus_core::{NodeId, Time};
+use opus_core::{Bucket, NodeId, Time};
 
 use crate::wire::Message;
 
@@ -34,9 +34,12 @@ pub(crate) enum Order {
 }
 
 /// See the module.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Links {
-    connected: BTreeSet<NodeId>,
+    /// And what each may still say.
+    connected: BTreeMap<NodeId, Bucket>,
+    /// Tokens a second and at most, of what a peer may say.
+    allowed: (u32, u32),
     wanted: BTreeMap<NodeId, Wish>,
     kept: BTreeSet<NodeId>,
     orders: VecDeque<Order>,
@@ -49,12 +52,29 @@ struct Wish {
 }
 
 impl Links {
+    /// Nobody is connected. `allowed`: messages a second and at once that each peer may send.
+    pub(crate) fn new(allowed: (u32, u32)) -> Self {
+        Self {
+            connected: BTreeMap::new(),
+            allowed,
+            wanted: BTreeMap::new(),
+            kept: BTreeSet::new(),
+            orders: VecDeque::new(),
+        }
+    }
+
+    /// Whether a peer may say one thing more. Nobody speaks whom the driver has not connected.
+    pub(crate) fn admit(&mut self, now: Time, peer: NodeId) -> bool {
+        let bucket = self.connected.get_mut(&peer);
+        bucket.is_none_or(|bucket| bucket.take(now))
+    }
+
     /// Sends, or dials first.
     pub(crate) fn send(&mut self, now: Time, to: NodeId, message: Message) {
         if let Some(wish) = self.wanted.get_mut(&to) {
             wish.used_at = now;
         }
-        if self.connected.contains(&to) {
+        if self.connected.contains_key(&to) {
             self.orders.push_back(Order::Send(to, Box::new(message)));
             return;
         }
@@ -84,7 +104,8 @@ impl Links {
     }
 
     pub(crate) fn on_connected(&mut self, now: Time, peer: NodeId) {
-        self.connected.insert(peer);
+        let (per_s, burst) = self.allowed;
+        self.connected.insert(peer, Bucket::new(per_s, burst));
         if let Some(wish) = self.wanted.get_mut(&peer) {
             wish.used_at = now;
             for message in std::mem::take(&mut wish.waiting) {
@@ -116,11 +137,11 @@ impl Links {
 
     /// All who are connected, for whatever reason.
     pub(crate) fn connected(&self) -> impl Iterator<Item = NodeId> {
-        self.connected.iter().copied()
+        self.connected.keys().copied()
     }
 
     pub(crate) fn is_connected(&self, peer: NodeId) -> bool {
-        self.connected.contains(&peer)
+        self.connected.contains_key(&peer)
     }
 
     pub(crate) fn poll(&mut self) -> Option<Order> {

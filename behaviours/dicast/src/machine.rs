@@ -6,7 +6,8 @@ use std::{
 };
 
 use opus_core::{
-    BoundedQueue, Contact, Deadline, Input, Lane, Machine, NodeId, Output, Rng, Time, Timers,
+    BoundedQueue, Contact, Deadline, Input, Lane, Machine, NodeId, Offence, Output, Rng, Time,
+    Timers,
 };
 use rand::RngExt;
 
@@ -195,7 +196,7 @@ impl Dicast {
                 started: Time::ZERO,
             },
             health: Health::default(),
-            links: Links::default(),
+            links: Links::new((config.messages_per_s, config.messages_burst)),
             local: VecDeque::new(),
             running: false,
             leaf: None,
@@ -524,7 +525,14 @@ impl Machine for Dicast {
             Input::Connected(peer) => self.links.on_connected(now, peer),
             Input::Disconnected(peer) => self.on_disconnected(now, peer),
             Input::DialFailed(peer) => self.on_dial_failed(now, peer),
-            Input::Received { from, message } => self.on_message(now, from, message),
+            Input::Received { from, message } => {
+                if self.links.admit(now, from) {
+                    self.on_message(now, from, message);
+                } else {
+                    let flood = Output::Penalise(from, Offence::Flood);
+                    self.outputs.push_back(flood);
+                }
+            }
         }
         self.settle(now);
     }

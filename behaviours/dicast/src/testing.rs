@@ -227,6 +227,21 @@ impl Words<'_, '_> {
         })
     }
 
+    fn pulse(&mut self) -> Pulse {
+        Pulse {
+            tag: self.tag(),
+            view: self.draw.any(),
+            path: self.draw.any(),
+            number: self.draw.small(),
+            echo: self.echo(),
+            pushed: self.draw.small(),
+            own_age: self.span(),
+            above_age: self.span(),
+            beside_age: self.span(),
+            roll: self.roll(),
+        }
+    }
+
     /// Signs of life, questions, and the way in.
     fn life(&mut self) -> Message {
         let level = self.level();
@@ -249,18 +264,7 @@ impl Words<'_, '_> {
                     report: self.draw.flag().then(|| self.report()),
                 })
             }
-            3 => Message::Pulse(Pulse {
-                tag: self.tag(),
-                view: self.draw.any(),
-                path: self.draw.any(),
-                number: self.draw.small(),
-                echo: self.echo(),
-                pushed: self.draw.small(),
-                own_age: self.span(),
-                above_age: self.span(),
-                beside_age: self.span(),
-                roll: self.roll(),
-            }),
+            3 => Message::Pulse(self.pulse()),
             4 => Message::Check(self.draw.any()),
             5 => Message::Alive(u64::from(self.draw.small())),
             6 => Message::Accuse(Accuse {

@@ -12,7 +12,7 @@
 //! `opus_model::coordinate`), which travels on every ping and pong.
 //!
 //! The rooms: `machine` dispatches, `measure` holds measurements under way and their queue, `watch`
-//! the watched peers, `path` one window, `table` all of them, `budget` the token buckets, `wire`
+//! the watched peers, `path` one window, `table` all of them, `wire`
 //! the messages.
 //!
 //! It deliberately does not decide whom to measure, and never measures on its own but what is
@@ -29,7 +29,6 @@
 #![warn(missing_docs)]
 
 mod anchors;
-mod budget;
 mod command;
 mod config;
 mod machine;

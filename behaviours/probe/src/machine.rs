@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use opus_core::{Deadline, Input, Lane, Machine, NodeId, Offence, Output, Rng, Time, Timers};
+use opus_core::{
+    Bucket, Deadline, Input, Lane, Machine, NodeId, Offence, Output, Rng, Time, Timers,
+};
 use opus_model::coordinate::Coordinate;
 use rand::RngExt;
 
 use crate::{
     Command, Config, Event, Message, PathStats, Refusal,
     anchors::Anchors,
-    budget::Bucket,
     measure::{Flight, Jobs, Phase},
     path::{Path, Sample},
     table::Table,

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use opus_core::{NodeId, Time};
+use opus_core::{Bucket, NodeId, Time};
 
-use crate::{Config, Refusal, budget::Bucket};
+use crate::{Config, Refusal};
 
 /// One measurement of one peer, and who waits for it.
 #[derive(Clone, Debug)]

@@ -243,8 +243,9 @@ impl Down {
 impl Down {
     /// A sibling's record, behind its key.
     fn pack_beside(&self, to: &mut Writer) {
-        let counted = f64::from(round32(self.count as f64));
-        let value = self.number().filter(|value| *value != counted);
+        let counted = round32(self.count as f64).to_bits();
+        let value = self.number().map(round32);
+        let value = value.filter(|value| value.to_bits() != counted);
         let nodes = self.missing.value() > 0 || self.double.value() > 0;
         let bit = |set: bool, bit: u8| if set { bit } else { 0 };
         let half = self.half.value() > 0.0;
@@ -252,7 +253,7 @@ impl Down {
         (self.origin.level | BESIDE | there).pack(to);
         self.origin.slot.pack(to);
         if let Some(value) = value {
-            to.raw(&round16(value).to_le_bytes()[2..]);
+            to.raw(&round16(f64::from(value)).to_le_bytes()[2..]);
         }
         if half {
             self.half.pack(to);

@@ -61,7 +61,7 @@ impl Post {
     }
 
     /// What came from above of the siblings of our clusters; of ourselves our members know more.
-    fn from_above(&self, now: Time) -> impl Iterator<Item = Down> {
+    fn told_from_above(&self, now: Time) -> impl Iterator<Item = Down> {
         let level = self.view.level;
         let ours = self.up.as_ref().map(|up| up.slot.saturating_add(1));
         let beside = self
@@ -105,7 +105,7 @@ impl Dicast {
                 }
             }
         }
-        for down in post.from_above(now) {
+        for down in post.told_from_above(now) {
             let whose = (down.key(), down.origin());
             known.push(whose);
             if told(whose).is_none_or(|(told, _)| !told.agrees(&down)) {

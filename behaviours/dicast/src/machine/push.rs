@@ -67,6 +67,17 @@ pub(super) fn stands_in_value(told: &Down, record: &Record, spec: &KeySpec) -> b
     told.strays_in_value(record, spec) <= down_width(told, spec)
 }
 
+/// Whether the whole has but a few nodes more or less than was told lately.
+fn few_came(now: Time, (told, at): (&Down, Time), record: &Record) -> bool {
+    // As they stand on the wire.
+    let rounded = |nodes| Up8::of(nodes).value();
+    let few = |a: u64, b: u64| a.abs_diff(b) <= record.count / FEW;
+    now.since(at) < MEMBERS_ALONE
+        && few(told.count(), record.count)
+        && few(told.missing(), rounded(record.missing))
+        && few(told.double(), rounded(record.double))
+}
+
 fn patience(rtt: Duration) -> Duration {
     let rtt = if rtt.is_zero() { RTT_UNKNOWN } else { rtt };
     2 * rtt + PATIENCE
@@ -86,23 +97,31 @@ impl Dicast {
 
     /// Brings what members are told up to date. Tells whether there is anything new.
     fn refresh_told(&mut self, now: Time, level: u8) -> bool {
-        let root = self.is_root(level);
+        let Some(before) = self.posts.get(&level).map(|post| post.track.pushed) else {
+            return false;
+        };
+        let mut lawful = self.pass_on(now, level);
+        lawful.extend(self.tell_ours(now, level, before));
         let Self { posts, keys, .. } = self;
         let Some(post) = posts.get_mut(&level) else {
             return false;
         };
-        let slot = match &post.up {
-            Some(up) => up.slot.saturating_add(1),
-            // One that seeks another parent is not the whole.
-            None => u8::from(!root),
+        let known = |key| keys.spec(key).is_some();
+        let keep = |at: &(KeyId, Origin)| lawful.contains(at) || at.1.beside && known(at.0);
+        post.track.retain(keep);
+        let along = post.track.pushed != before;
+        self.refresh_beside(now, level, along);
+        let pushed = self.posts.get(&level).map(|post| post.track.pushed);
+        pushed.is_some_and(|pushed| pushed != before)
+    }
+
+    /// Tells members what came from above. Returns what that is of.
+    fn pass_on(&mut self, now: Time, level: u8) -> Vec<(KeyId, Origin)> {
+        let Self { posts, keys, .. } = self;
+        let mut lawful = Vec::new();
+        let Some(post) = posts.get_mut(&level) else {
+            return lawful;
         };
-        let ours = Origin {
-            level,
-            slot,
-            beside: false,
-        };
-        let before = post.track.pushed;
-        let mut lawful: Vec<(KeyId, Origin)> = Vec::new();
         for (at, held) in post.up.iter().flat_map(|up| up.link.inbox.iter()) {
             if at.1.level <= level || keys.spec(at.0).is_none() {
                 continue;
@@ -115,6 +134,28 @@ impl Dicast {
                 post.track.tell(now, down);
             }
         }
+        lawful
+    }
+
+    /// Tells members what our cluster is, as often as it is due. `before`: the last record that was
+    /// told before this round. Returns what there is.
+    fn tell_ours(&mut self, now: Time, level: u8, before: u32) -> Vec<(KeyId, Origin)> {
+        let root = self.is_root(level);
+        let Self { posts, keys, .. } = self;
+        let mut lawful = Vec::new();
+        let Some(post) = posts.get_mut(&level) else {
+            return lawful;
+        };
+        let slot = match &post.up {
+            Some(up) => up.slot.saturating_add(1),
+            // One that seeks another parent is not the whole.
+            None => u8::from(!root),
+        };
+        let ours = Origin {
+            level,
+            slot,
+            beside: false,
+        };
         // What is not the whole tree's goes along, or seldom.
         let along = post.track.pushed != before;
         let approximate = |spec: &KeySpec| spec.urgency == Urgency::Lazy && spec.is_approximate();
@@ -122,6 +163,7 @@ impl Dicast {
         let together = keys.iter().filter(|(_, spec)| approximate(spec));
         let together = together.filter_map(|(key, _)| Some(post.track.told((key, ours))?.1));
         let together = together.max();
+        // The members last: they go along with the others.
         let (members, others): (Vec<_>, Vec<_>) =
             keys.iter().partition(|(key, _)| *key == KeyId::MEMBERS);
         for (key, spec) in others.into_iter().chain(members) {
@@ -144,35 +186,21 @@ impl Dicast {
                 continue;
             };
             lawful.push((key, ours));
-            let alone = root && key == KeyId::MEMBERS && post.track.pushed == before;
-            let few = |(told, at): (&Down, Time)| {
-                // As they stand on the wire.
-                let rounded = |nodes| Up8::of(nodes).value();
-                let changed = |a: u64, b: u64| a.abs_diff(b) > record.count / FEW;
-                let many = changed(told.count(), record.count)
-                    || changed(told.missing(), rounded(record.missing))
-                    || changed(told.double(), rounded(record.double));
-                !many && now.since(at) < MEMBERS_ALONE
-            };
-            if alone && told.is_some_and(few) {
-                continue;
-            }
+            let by_itself = root && key == KeyId::MEMBERS && post.track.pushed == before;
+            let can_wait = by_itself && told.is_some_and(|told| few_came(now, told, &record));
             let stands = told.is_some_and(|(told, at)| {
                 // Whom a value holds for may change with every node that comes; it can wait.
                 let recent = now.since(at) < MEMBERS;
                 stands(told, &record, spec) || recent && stands_in_value(told, &record, spec)
             });
-            if !stands && let Some(down) = Down::of(key, ours, &record, spec) {
+            if !can_wait
+                && !stands
+                && let Some(down) = Down::of(key, ours, &record, spec)
+            {
                 post.track.tell(now, down);
             }
         }
-        let known = |key| keys.spec(key).is_some();
-        post.track
-            .retain(|at| lawful.contains(at) || at.1.beside && known(at.0));
-        let along = post.track.pushed != before;
-        self.refresh_beside(now, level, along);
-        let pushed = self.posts.get(&level).map(|post| post.track.pushed);
-        pushed.is_some_and(|pushed| pushed != before)
+        lawful
     }
 
     /// No value behind what members were told is older now: of our cluster, and of those above. A

@@ -39,7 +39,8 @@ fn codes_follow_the_order_of_the_values_and_are_as_near_as_they_say() {
         Code::of(0.0, &spec).value(&spec),
         (0.0, Code(0).value(&spec).1)
     );
-    assert_eq!(Code::of(1e9, &spec).value(&spec).0, 100.0);
+    let (most, half) = Code::of(1e9, &spec).value(&spec);
+    assert!((most - 100.0).abs() <= half);
     assert_eq!(Code::of(-1e9, &spec), Code::of(-20.0, &spec));
 }
 
@@ -66,16 +67,16 @@ fn whoever_has_the_roll_before_is_told_the_changes_only() {
 fn a_roll_that_builds_on_another_is_not_taken_and_all_is_asked_for() {
     let mut rolls = Rolls::default();
     let mut member = Told::default();
-    for x in [1.0, 2.0, 3.0] {
-        rolls.take(Time::ZERO, values(&[(0, x)]), Duration::ZERO);
-        if x != 2.0 {
-            let has = if x < 2.0 { 0 } else { 2 };
+    for roll in 1..=3_u8 {
+        rolls.take(Time::ZERO, values(&[(0, f64::from(roll))]), Duration::ZERO);
+        if roll != 2 {
+            let has = if roll == 1 { 0 } else { 2 };
             let taken = member.take(
                 Time::ZERO,
                 &told(&rolls.since(Time::ZERO, has)),
                 Duration::ZERO,
             );
-            assert_eq!(taken, x < 2.0);
+            assert_eq!(taken, roll == 1);
         }
     }
     assert_eq!(member.number(), 0);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use opus_core::{
-    Contact, Input, Machine, NodeId, Seed, Time,
+    Contact, Input, Machine, NodeId, Offence, Output, Seed, Time,
     codec::{decode_wire, encode},
     testing::{Draw, contract, test_seed},
 };
@@ -70,6 +70,48 @@ fn liars_neither_stop_nor_bloat_a_machine() {
         }
     }
     heard.assert_wide();
+}
+
+#[test]
+fn who_says_too_much_is_not_read_and_penalised_and_heard_again_later() {
+    let config = Config {
+        messages_per_s: 10,
+        messages_burst: 30,
+        ..Config::default()
+    };
+    let me = Contact::bare(NodeId::from_index(0));
+    let mut machine = Dicast::new(config, me, 1, Seed::new(test_seed(6)).rng());
+    let seeds = Vec::new();
+    let start = Command::Start { id: 1, seeds };
+    machine.handle(Time::ZERO, Input::Command(start));
+    let (flood, calm) = (NodeId::from_index(1), NodeId::from_index(2));
+    for peer in [flood, calm] {
+        machine.handle(Time::ZERO, Input::Connected(peer));
+    }
+    drain(&mut machine);
+    let mut ask = |now, from| {
+        let message = Message::Check(7);
+        machine.handle(now, Input::Received { from, message });
+        let said: Vec<_> = std::iter::from_fn(|| machine.poll_output()).collect();
+        match &said[..] {
+            [
+                Output::Send {
+                    to,
+                    message: Message::Alive(7),
+                    ..
+                },
+            ] if *to == from => true,
+            [Output::Penalise(whom, Offence::Flood)] if *whom == from => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    let now = Time::from_millis(1);
+    let answered = (0..100).filter(|_| ask(now, flood)).count();
+    assert_eq!(answered, 30);
+    assert!(ask(now, calm), "one peer's flood is not another's");
+    let later = now + Duration::from_secs(1);
+    let answered = (0..100).filter(|_| ask(later, flood)).count();
+    assert_eq!(answered, 10);
 }
 
 /// What a peer does. A message as it arrives, if it is not refused.

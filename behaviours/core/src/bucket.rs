@@ -1,15 +1,15 @@
-//! Budgets as token buckets, in whole numbers so that equal inputs give equal decisions.
+//! What may be done a second, as token buckets, in whole numbers so that equal inputs give equal decisions.
 
 use std::time::Duration;
 
-use opus_core::Time;
+use crate::Time;
 
 /// One token in the bucket's own unit.
 const TOKEN: u64 = 1_000_000;
 
 /// A bucket of at most `burst` tokens that refills at `per_s` tokens a second. Begins full.
 #[derive(Clone, Debug)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     per_s: u64,
     burst: u64,
     /// Millionths of a token: at `per_s` tokens a second, one microsecond adds `per_s` of them.
@@ -18,8 +18,8 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// A full bucket. Both numbers count as at least 1.
-    pub(crate) fn new(per_s: u32, burst: u32) -> Self {
+    /// A full bucket of `burst` tokens. Both numbers count as at least 1.
+    pub fn new(per_s: u32, burst: u32) -> Self {
         let burst = u64::from(burst.max(1)) * TOKEN;
         Self {
             per_s: u64::from(per_s.max(1)),
@@ -30,7 +30,7 @@ impl Bucket {
     }
 
     /// Takes a token; tells whether there was one.
-    pub(crate) fn take(&mut self, now: Time) -> bool {
+    pub fn take(&mut self, now: Time) -> bool {
         self.refill(now);
         let taken = self.level >= TOKEN;
         if taken {
@@ -40,7 +40,7 @@ impl Bucket {
     }
 
     /// When a token can be taken: `now` if there is one.
-    pub(crate) fn next(&self, now: Time) -> Time {
+    pub fn next(&self, now: Time) -> Time {
         let mut later = self.clone();
         later.refill(now);
         let missing = TOKEN.saturating_sub(later.level);
