@@ -71,6 +71,8 @@ pub struct Config {
     /// The directory is asked for the tree, and by a newcomer for its label, again after this at
     /// the earliest.
     pub want_apart: Duration,
+    /// How long a key lives of which nobody has a value.
+    pub key_unused: Duration,
     /// Messages that one peer may send a second, and at once: more are not read, and penalised. A
     /// lawful agent of an eager key that never rests says twenty.
     pub messages_per_s: u32,
@@ -113,6 +115,7 @@ impl Default for Config {
             hello: Duration::from_secs(10),
             publish: Duration::from_secs(300),
             want_apart: Duration::from_secs(10),
+            key_unused: Duration::from_secs(600),
             messages_per_s: 50,
             messages_burst: 250,
             seeds_max: 16,

@@ -95,6 +95,8 @@ pub struct Dicast {
     leaf: Option<Membership>,
     /// What is aggregated.
     keys: Keys,
+    /// At the top: since when nobody has a value of which key.
+    unused: BTreeMap<KeyId, Time>,
     /// Our own values.
     values: BTreeMap<KeyId, Sample>,
     /// Our posts, by level. Boxed: a map makes room for eleven, and keeps it.
@@ -201,6 +203,7 @@ impl Dicast {
             running: false,
             leaf: None,
             keys: Keys::default(),
+            unused: BTreeMap::new(),
             values: BTreeMap::new(),
             posts: BTreeMap::new(),
             seeks: BTreeMap::new(),
@@ -495,6 +498,7 @@ impl Dicast {
         self.greet(now);
         self.keep_record(now);
         self.look_for_kin(now);
+        self.look_for_unused(now);
         self.look_at_leaving(now);
     }
 }

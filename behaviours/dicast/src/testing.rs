@@ -336,6 +336,7 @@ impl Words<'_, '_> {
                     spec,
                     version: self.draw.small(),
                     owner,
+                    gone: self.draw.flag(),
                 });
                 let rows = definition.map(|definition| (key, definition));
                 Message::Specs(Specs {

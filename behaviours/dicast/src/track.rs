@@ -493,10 +493,12 @@ impl Track {
         }
     }
 
-    /// A key has another spec, or is new.
-    pub(crate) fn change_key(&mut self, key: KeyId) {
+    /// A key has another spec, or is new, or is no more.
+    pub(crate) fn change_key(&mut self, key: KeyId, known: bool) {
         self.slots.forget(key);
-        self.slots.learn(key);
+        if known {
+            self.slots.learn(key);
+        }
         self.grants.forget(key);
         // Its values as they were told are of the key before.
         self.rolls = Rolls::default();

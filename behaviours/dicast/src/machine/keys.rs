@@ -10,6 +10,9 @@ use crate::{
     wire::Specs,
 };
 
+/// Numbers below this are well known, and stay whether somebody has a value or not.
+const KEPT: u16 = 64;
+
 impl Dicast {
     pub(super) fn on_set(&mut self, now: Time, id: u64, key: KeyId, sample: Sample) {
         let room = self.values.len() < KEYS_MAX || self.values.contains_key(&key);
@@ -49,17 +52,24 @@ impl Dicast {
         let refusal = match (spec.checked(), known) {
             _ if key == KeyId::MEMBERS => Refusal::BuiltIn,
             (Err(error), _) => Refusal::Spec(error),
-            (Ok(_), Some(known)) if known.owner != me => Refusal::Owned(known.owner),
-            (Ok(_), None) if !self.keys.has_room() => Refusal::KeysFull,
+            (Ok(_), Some(known)) if known.owner != me && !known.gone => Refusal::Owned(known.owner),
+            (Ok(_), known) if known.is_none_or(|it| it.gone) && !self.keys.has_room() => {
+                Refusal::KeysFull
+            }
             (Ok(spec), known) => {
                 let version = known.map_or(1, |known| known.version.saturating_add(1));
                 let definition = Definition {
                     spec,
                     version,
                     owner: me,
+                    gone: false,
                 };
                 self.learn(now, vec![(key, definition)], None);
-                return;
+                if self.keys.get(key) == Some(&definition) {
+                    return;
+                }
+                // There is no later version than the one that stands.
+                Refusal::Owned(known.map_or(me, |known| known.owner))
             }
         };
         self.refuse(id, refusal);
@@ -69,16 +79,14 @@ impl Dicast {
     fn learn(&mut self, now: Time, table: Vec<(KeyId, Definition)>, from: Option<NodeId>) {
         let mut changed = Vec::new();
         for (key, definition) in table {
-            if self.keys.learn(key, definition) {
-                changed.push(key);
-            }
+            changed.extend(self.keys.learn(now, key, definition));
         }
         if changed.is_empty() {
             return;
         }
         for post in self.posts.values_mut() {
             for &key in &changed {
-                post.track.change_key(key);
+                post.track.change_key(key, self.keys.spec(key).is_some());
             }
         }
         for level in self.membership_levels() {
@@ -120,6 +128,37 @@ impl Dicast {
         if self.keys.table() != table && self.has_agent(from) {
             let specs = self.specs();
             self.send(now, from, specs);
+        }
+    }
+
+    /// As who holds the post at the top: a key of which nobody has a value for long is gone. And all
+    /// forget what was gone for long enough.
+    pub(super) fn look_for_unused(&mut self, now: Time) {
+        self.keys.sweep(now);
+        let top = self.posts.last_key_value();
+        let top = top.filter(|(level, _)| self.is_root(**level));
+        let Some((_, post)) = top else {
+            self.unused.clear();
+            return;
+        };
+        let nobody = |(key, spec): &(KeyId, &KeySpec)| {
+            let record = post.record(now, true, *key, spec);
+            key.0 >= KEPT && record.is_none_or(|record| record.count + record.missing == 0)
+        };
+        let unused: Vec<KeyId> = self.keys.iter().filter(nobody).map(|it| it.0).collect();
+        self.unused.retain(|key, _| unused.contains(key));
+        for key in unused {
+            let since = *self.unused.entry(key).or_insert(now);
+            let known = self.keys.get(key).copied();
+            if let Some(known) = known.filter(|_| now.since(since) >= self.config.key_unused) {
+                let version = known.version.saturating_add(1);
+                let gone = Definition {
+                    version,
+                    gone: true,
+                    ..known
+                };
+                self.learn(now, vec![(key, gone)], None);
+            }
         }
     }
 

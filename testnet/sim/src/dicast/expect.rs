@@ -120,7 +120,7 @@ impl DicastExpect {
         Ok(())
     }
 
-    fn of_tree(&self, out: &DicastOutcome) -> [(&'static str, bool); 12] {
+    fn of_tree(&self, out: &DicastOutcome) -> [(&'static str, bool); 13] {
         [
             ("events", least(self.events_min, Some(out.events))),
             ("wall_s", most(self.wall_s_max, out.wall_s)),
@@ -157,6 +157,7 @@ impl DicastExpect {
                 most(self.orphan_s_max, Some(out.orphan_s_max)),
             ),
             ("defects", out.defects == 0),
+            ("penalties", out.malformed.is_some() || out.penalties == 0),
             ("commands_refused", out.commands_refused == 0),
         ]
     }

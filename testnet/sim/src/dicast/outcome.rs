@@ -94,6 +94,8 @@ pub struct DicastOutcome {
     pub malformed: Option<u64>,
     /// Contracts that a machine or its codec broke.
     pub defects: usize,
+    /// How often a peer was penalised. Without liars nobody has a reason to.
+    pub penalties: u64,
     /// Commands that a machine refused.
     pub commands_refused: u64,
     /// Names of what was expected and does not hold.

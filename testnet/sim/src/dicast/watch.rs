@@ -305,6 +305,7 @@ impl Watch {
         out.trace_hash = driver.trace.hash();
         out.commands_refused = self.refused;
         out.defects = driver.defects().len();
+        out.penalties = driver.counts().penalties;
         out.state_bytes_leaf_p99 = weigh.and_then(|weigh| state_bytes(driver, weigh));
         out.expect_failed = scenario.expect.failed(&out);
         out
