@@ -282,7 +282,7 @@ impl Track {
     /// For a post that is taken now.
     pub(crate) fn new(now: Time, view: &View, keys: &Keys) -> Self {
         let mut track = Self {
-            slots: Slots::within(u64::from(nodes_max(view.level))),
+            slots: Slots::within(u64::from(nodes_max(view.level)), books::stale(view.level)),
             grants: Grants::default(),
             of: view.cluster,
             epoch: 1,
