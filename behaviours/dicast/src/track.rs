@@ -409,6 +409,11 @@ impl Track {
         }
     }
 
+    /// Whether the nodes of whoever sat at `slot` still count here.
+    pub(crate) fn is_haunted(&self, slot: u8) -> bool {
+        self.ghosts.contains_key(&slot)
+    }
+
     /// What sits at `slot` has just got its name, and with it nodes of `sibling`, or gave it some:
     /// with its first report under that name these are counted once, and where they belong.
     pub(crate) fn until_reported(&mut self, slot: u8, view: &View, sibling: u8) {

@@ -111,6 +111,15 @@ fn an_absorbed_cluster_is_counted_where_it_was_until_the_other_has_told_of_it() 
         track.until_reported(1, &view, 2);
         view.roster.remove(2);
         track.sync(seconds(4), &view);
+        // Another comes: it does not drive out those who still count here.
+        let another = Seat {
+            child: Some(ClusterRef { id: 77, epoch: 1 }),
+            ..view.roster.get(0).unwrap().clone()
+        };
+        let other = view.roster.add_but(another, |it| track.is_haunted(it));
+        track.sync(seconds(5), &view);
+        view.roster.remove(other.unwrap());
+        track.sync(seconds(6), &view);
         track.sweep(seconds(7));
         assert_eq!(counted(&track, seconds(7)), (60, 0, 0));
         if answered {
