@@ -8,7 +8,7 @@ use crate::{
     Config,
     cluster::{ClusterRef, DEPUTIES, Path, Place, Seat, View},
     track::{Echo, Track, Uplink, Words},
-    wire::{Leave, Office, Welcome},
+    wire::{Leave, Merge, Office, Welcome},
 };
 
 /// Words that come within this are one burst: a question and its answer, a change that is told.
@@ -238,11 +238,7 @@ pub(crate) enum Request {
     /// These seats go to a new sibling under this agent.
     Split { away: Vec<u8>, sibling: Seat },
     /// The members of this sibling come to us.
-    Absorb {
-        other: Box<View>,
-        missing: u32,
-        from: NodeId,
-    },
+    Absorb { other: Box<Merge>, from: NodeId },
     /// This member takes our post.
     Yield { to: Seat },
 }

@@ -96,7 +96,7 @@ impl Dicast {
         let fit = roster.iter().filter(|(_, seat)| seat.marks.fit).count();
         // Those of a cluster that is about to come in have no other place to go.
         let coming = match &post.phase {
-            Phase::Asking(Request::Absorb { other, .. }) => other.roster.len(),
+            Phase::Asking(Request::Absorb { other, .. }) => other.view.roster.len(),
             Phase::Acting
             | Phase::Dividing { .. }
             | Phase::Asking(_)

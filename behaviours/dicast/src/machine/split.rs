@@ -208,7 +208,7 @@ impl Dicast {
             Request::Absorb { other, .. } => Message::Twin(Twin {
                 cluster,
                 add: None,
-                absorb: Some(other.cluster),
+                absorb: Some(other.view.cluster),
             }),
             Request::Yield { to } => Message::Claim(crate::wire::Claim {
                 cluster,

@@ -5,6 +5,7 @@ mod directory;
 mod health;
 mod hostile;
 mod labels;
+mod overlap;
 mod posts;
 mod schedules;
 mod scouts;
