@@ -153,6 +153,10 @@ pub(crate) struct Child {
     pub(crate) heard: Time,
     /// Of its last beat.
     pub(crate) seq: u32,
+    /// When it last answered, us or another member, a ping for a beat that did not come; and when
+    /// the last such ping began.
+    pub(crate) reached: Time,
+    pub(crate) probed: Time,
     pub(crate) trial: Option<Trial>,
     /// How often it was found alive since its last beat.
     pub(crate) acquitted: u8,
@@ -177,6 +181,8 @@ impl Child {
         Self {
             heard: now,
             seq: 0,
+            reached: now,
+            probed: now,
             trial: None,
             acquitted: 0,
             spared: false,
@@ -195,6 +201,11 @@ impl Child {
             number: self.seq,
             dwell: now.since(self.heard),
         }
+    }
+
+    /// When it was last known to live.
+    pub(crate) fn lived(&self) -> Time {
+        self.heard.max(self.reached)
     }
 
     /// How long it may be silent: so long once it was heard, so long before.
