@@ -68,3 +68,29 @@ fn a_tree_that_has_formed_misses_nobody() {
         assert_eq!(missing, 0, "{seed}");
     }
 }
+
+#[test]
+fn a_part_that_was_cut_off_and_grows_by_a_level_remembers_the_whole() {
+    let (old, few) = (40, 6);
+    let mut world = World::new(NODES, 4, 100);
+    for index in 0..old {
+        world.start(index, if index == 0 { &[] } else { &[0] });
+        world.run_for(Duration::from_millis(100));
+    }
+    world.run(40);
+    world.cut(move |id| id.index() < few || id.index() >= old);
+    world.run(30);
+    for index in old..NODES {
+        world.start(index, &[0]);
+        world.run(1);
+        let now = world.net.now();
+        for id in (0..few).map(World::id) {
+            let machine = world.net.machine(id);
+            let Some(answer) = machine.view(now, KeyId::MEMBERS, Scope::Root) else {
+                continue;
+            };
+            let whole = answer.count + answer.missing_max;
+            assert!(whole >= u64::from(old), "{index}: {answer:?}");
+        }
+    }
+}
