@@ -223,10 +223,14 @@ impl Roster {
 
     /// Takes the lowest free number; `None` if all [`SEATS_MAX`] are taken.
     pub fn add(&mut self, seat: Seat) -> Option<u8> {
+        self.add_but(seat, |_| false)
+    }
+
+    /// The same, but a number that is `spared` only if no other is free.
+    pub fn add_but(&mut self, seat: Seat, spared: impl Fn(u8) -> bool) -> Option<u8> {
         let numbers = 0..u8::try_from(SEATS_MAX).expect("seats are numbered in one byte");
-        let slot = numbers
-            .into_iter()
-            .find(|&slot| self.position(slot).is_err())?;
+        let free = numbers.filter(|&slot| self.position(slot).is_err());
+        let slot = free.min_by_key(|&slot| (spared(slot), slot))?;
         self.put(slot, seat);
         Some(slot)
     }
@@ -439,6 +443,19 @@ pub(crate) mod tests {
         roster.remove(7);
         assert_eq!(roster.add(seat(99)), Some(7));
         assert_eq!(roster.find(NodeId::from_index(99)), Some(7));
+    }
+
+    #[test]
+    fn a_spared_number_is_given_last() {
+        let mut roster: Roster = [(0, seat(0))].into_iter().collect();
+        for index in 1..SEATS_MAX {
+            let next = (index + 1) % SEATS_MAX;
+            let expected = if next == 0 { 1 } else { next };
+            let seat = seat(u32::try_from(index).unwrap());
+            let slot = roster.add_but(seat, |slot| slot == 1);
+            assert_eq!(slot.map(usize::from), Some(expected));
+        }
+        assert_eq!(roster.add_but(seat(99), |_| false), None);
     }
 
     #[test]

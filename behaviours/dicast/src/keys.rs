@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(one.iter().last().map(|(key, _)| key), Some(KeyId(64)));
         // Who makes room says so, and who finds none changes nothing.
         assert_eq!(learn(&mut one, 1, of(3, 1)), [1, 64]);
-        assert_eq!(learn(&mut one, 99, of(3, 1)), [99]);
+        assert_eq!(learn(&mut one, 99, of(3, 1)), [0; 0]);
         assert_eq!(one.spec(KeyId(99)), None);
     }
 

@@ -8,7 +8,7 @@ use crate::{
     Config,
     cluster::{ClusterRef, DEPUTIES, Path, Place, Seat, View},
     track::{Echo, Track, Uplink, Words},
-    wire::{Leave, Office, Welcome},
+    wire::{Leave, Merge, Office, Welcome},
 };
 
 /// Words that come within this are one burst: a question and its answer, a change that is told.
@@ -153,6 +153,10 @@ pub(crate) struct Child {
     pub(crate) heard: Time,
     /// Of its last beat.
     pub(crate) seq: u32,
+    /// When it last answered, us or another member, a ping for a beat that did not come; and when
+    /// the last such ping began.
+    pub(crate) reached: Time,
+    pub(crate) probed: Time,
     pub(crate) trial: Option<Trial>,
     /// How often it was found alive since its last beat.
     pub(crate) acquitted: u8,
@@ -181,6 +185,8 @@ impl Child {
         Self {
             heard: now,
             seq: 0,
+            reached: now,
+            probed: now,
             trial: None,
             acquitted: 0,
             spared: false,
@@ -201,6 +207,11 @@ impl Child {
             number: self.seq,
             dwell: now.since(self.heard),
         }
+    }
+
+    /// When it was last known to live.
+    pub(crate) fn lived(&self) -> Time {
+        self.heard.max(self.reached)
     }
 
     /// How long it may be silent: so long once it was heard, so long before.
@@ -244,11 +255,7 @@ pub(crate) enum Request {
     /// These seats go to a new sibling under this agent.
     Split { away: Vec<u8>, sibling: Seat },
     /// The members of this sibling come to us.
-    Absorb {
-        other: Box<View>,
-        missing: u32,
-        from: NodeId,
-    },
+    Absorb { other: Box<Merge>, from: NodeId },
     /// This member takes our post.
     Yield { to: Seat },
 }

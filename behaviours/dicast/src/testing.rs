@@ -424,6 +424,11 @@ impl Words<'_, '_> {
             4 => Message::Merge(Merge {
                 view: self.view(level),
                 missing: self.draw.any(),
+                books: Few(vec![Entry {
+                    slot: self.slot(),
+                    double: self.draw.any(),
+                    left: self.span(),
+                }]),
             }),
             5 => {
                 let count = self.draw.below(6);

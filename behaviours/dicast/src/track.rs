@@ -294,7 +294,7 @@ impl Track {
     /// For a post that is taken now.
     pub(crate) fn new(now: Time, view: &View, keys: &Keys) -> Self {
         let mut track = Self {
-            slots: Slots::within(u64::from(nodes_max(view.level))),
+            slots: Slots::within(u64::from(nodes_max(view.level)), books::stale(view.level)),
             grants: Grants::default(),
             of: view.cluster,
             epoch: 1,
@@ -422,6 +422,11 @@ impl Track {
             self.slots.suspect_double(slot, 0);
             self.ghosts.insert(slot, now + GHOST_FOR);
         }
+    }
+
+    /// Whether the nodes of whoever sat at `slot` still count here.
+    pub(crate) fn is_haunted(&self, slot: u8) -> bool {
+        self.ghosts.contains_key(&slot)
     }
 
     /// What sits at `slot` has just got its name, and with it nodes of `sibling`, or gave it some:

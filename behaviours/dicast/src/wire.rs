@@ -308,11 +308,17 @@ packed!(Entry { slot, double, left });
 pub struct Merge {
     /// The small one, with its seats.
     pub view: View,
-    /// Nodes that it misses.
+    /// Nodes that it misses beside those in its seats.
     pub missing: u32,
+    /// Its seats that do not count as others do yet.
+    pub books: Few<Entry, { crate::cluster::SEATS_MAX }>,
 }
 
-packed!(Merge { view, missing });
+packed!(Merge {
+    view,
+    missing,
+    books
+});
 
 /// The sibling's answer: what became of each seat.
 #[derive(Clone, Debug, PartialEq, Eq)]

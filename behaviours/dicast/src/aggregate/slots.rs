@@ -63,6 +63,8 @@ pub struct Slots {
     places: [Option<Place>; SEATS_MAX],
     /// As many nodes as one slot can stand for.
     nodes_max: u64,
+    /// A slot whose oldest value is older does not count.
+    age_max: Duration,
     columns: BTreeMap<KeyId, Column>,
 }
 
@@ -107,14 +109,18 @@ impl Slots {
         Self {
             places: [None; SEATS_MAX],
             nodes_max: NODES_MAX,
+            age_max: AGE_MAX,
             columns: BTreeMap::from([(KeyId::MEMBERS, Column::default())]),
         }
     }
 
-    /// The same, of slots that can stand for so many nodes each: who says more is not believed.
-    pub fn within(nodes_max: u64) -> Self {
+    /// The same, of slots that can stand for so many nodes each: who says more is not believed. A
+    /// slot with a value that is older than `age_max` is missing: its nodes may be counted
+    /// elsewhere by then.
+    pub fn within(nodes_max: u64, age_max: Duration) -> Self {
         Self {
             nodes_max,
+            age_max,
             ..Self::new()
         }
     }
@@ -325,21 +331,23 @@ impl Slots {
         let mut fold = Fold::new(spec);
         let mut widths = widths.into_iter();
         let mut oldest_us = 0;
+        let stale_us = u64::try_from(self.age_max.as_micros()).unwrap_or(u64::MAX);
         for (slot, place) in (0_u8..).zip(&self.places) {
             let width = widths.next().unwrap_or(0.0);
             let Some(place) = place else {
                 continue;
             };
+            let age_us = place.age_us(now);
             match (column.get(slot), place.counts) {
-                (Some(held), Counts::Held) => {
-                    fold.add_missing(held.record.count + held.record.missing);
-                }
-                (Some(held), Counts::Twice(nodes)) => {
+                (Some(held), Counts::Twice(nodes)) if age_us <= stale_us => {
                     fold.add_value(&held.record, f64::from(width));
                     fold.add_double(nodes.min(held.record.count));
                     if held.record.count > 0 {
-                        oldest_us = place.age_us(now).max(oldest_us);
+                        oldest_us = age_us.max(oldest_us);
                     }
+                }
+                (Some(held), Counts::Held | Counts::Twice(_)) => {
+                    fold.add_missing(held.record.count + held.record.missing);
                 }
                 (None, _) if !place.known || column.awaits(slot) => {
                     fold.add_missing(place.expected);

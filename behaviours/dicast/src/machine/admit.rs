@@ -96,7 +96,7 @@ impl Dicast {
         let fit = roster.iter().filter(|(_, seat)| seat.marks.fit).count();
         // Those of a cluster that is about to come in have no other place to go.
         let coming = match &post.phase {
-            Phase::Asking(Request::Absorb { other, .. }) => other.roster.len(),
+            Phase::Asking(Request::Absorb { other, .. }) => other.view.roster.len(),
             Phase::Acting
             | Phase::Dividing { .. }
             | Phase::Asking(_)
@@ -165,7 +165,8 @@ impl Dicast {
         let size_min = self.config.size_min;
         let post = self.posts.get_mut(&level)?;
         let nodes = seat.size;
-        let slot = post.view.roster.add(seat)?;
+        let haunted = |slot| post.track.is_haunted(slot);
+        let slot = post.view.roster.add_but(seat, haunted)?;
         post.children.insert(slot, Child::new(now));
         self.on_seat_changed(now, level, slot);
         if let Some(post) = self.posts.get_mut(&level) {

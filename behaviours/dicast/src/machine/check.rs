@@ -16,6 +16,10 @@ const OBSERVED_MAX: usize = 32;
 /// Pings before a suspect counts as silent.
 const TRIES: u8 = 2;
 
+/// Heartbeats of silence after which no other member is asked about one who is only late: once is
+/// enough, since it takes a dial.
+const EARLY: u32 = 3;
+
 impl Dicast {
     /// Suspects the agent of the cluster at `level`.
     pub(super) fn doubt(&mut self, now: Time, level: u8) {
@@ -73,6 +77,7 @@ impl Dicast {
 
     pub(super) fn on_alive(&mut self, now: Time, from: NodeId, nonce: u64) {
         let Some(check) = self.checks.get(&nonce).filter(|check| check.of.id == from) else {
+            self.on_late_alive(now, from);
             return;
         };
         let why = check.why.clone();
@@ -85,6 +90,19 @@ impl Dicast {
                 let verdict = Verdict { nonce, alive: true };
                 self.send(now, asker, Message::Verdict(verdict));
             }
+        }
+    }
+
+    /// An answer to a ping that was given up: one who stalled answers all of them when it wakes,
+    /// while its first beat may be lost.
+    fn on_late_alive(&mut self, now: Time, from: NodeId) {
+        let on_trial = self.posts.iter().find_map(|(&level, post)| {
+            let slot = post.view.roster.find(from)?;
+            let trial = post.children.get(&slot)?.trial;
+            trial.map(|_| (level, slot))
+        });
+        if let Some((level, slot)) = on_trial {
+            self.acquit(now, level, slot, true);
         }
     }
 
@@ -106,15 +124,21 @@ impl Dicast {
     }
 
     fn on_silent(&mut self, now: Time, why: &Why) {
+        let heartbeat = self.config.heartbeat;
         match *why {
             Why::Agent(level) => self.on_agent_silent(now, level),
             Why::Member(level, slot) => {
                 let post = self.posts.get_mut(&level);
                 let child = post.and_then(|post| post.children.get_mut(&slot));
-                if let Some(trial) = child.and_then(|child| child.trial.as_mut()) {
+                let Some(child) = child else {
+                    return;
+                };
+                if let Some(trial) = &mut child.trial {
                     trial.unanswered = true;
+                    self.judge(now, level, slot);
+                } else if now.since(child.lived()) < heartbeat * EARLY {
+                    self.call_witness(now, level, slot);
                 }
-                self.judge(now, level, slot);
             }
             Why::Observe { asker, nonce } => {
                 let verdict = Verdict {
@@ -211,7 +235,14 @@ impl Dicast {
     pub(super) fn on_question_due(&mut self, now: Time, nonce: u64) {
         match self.questions.remove(&nonce).map(|asked| asked.what) {
             Some(Question::Agent(level)) => self.on_agent_verdict(now, level, None),
-            Some(Question::Member(level, slot)) => self.call_witness(now, level, slot),
+            Some(Question::Member(level, slot)) => {
+                let late = self.config.heartbeat + self.config.grace;
+                let post = self.posts.get(&level);
+                let child = post.and_then(|post| post.children.get(&slot));
+                if child.is_some_and(|child| now.since(child.lived()) > late) {
+                    self.call_witness(now, level, slot);
+                }
+            }
             None => {}
         }
     }

@@ -1,6 +1,6 @@
 //! A member's side: what the agent tells, and who it is.
 
-use opus_core::{NodeId, Time};
+use opus_core::{NodeId, Time, pack::Few};
 
 use std::time::Duration;
 
@@ -148,10 +148,18 @@ impl Dicast {
             return;
         }
         let changed = view.agent.id != takeover.agent.id;
+        let merged = changed && view.roster.find(takeover.agent.id).is_none();
         view.cluster = then;
         view.agent = takeover.agent;
         membership.slot = takeover.slot;
         membership.hear(now);
+        if merged {
+            // Our copy is of a cluster that is no more: nobody shall be its deputy.
+            membership.view.deputies = Few(Vec::new());
+            membership.asked_at = Some(now);
+            let agent = membership.view.agent.id;
+            self.send(now, agent, Message::Ask(then.tag()));
+        }
         if level > 1 {
             self.on_path_changed(now, level - 1);
         }

@@ -11,11 +11,16 @@ use crate::{
     cluster::{ClusterRef, SEATS_MAX, View},
     decide, label,
     state::{Child, LOST, Phase, Post, Request},
-    wire::{Leave, Merge, Merged, Takeover, Twinned},
+    track::DOUBLE_JOINED,
+    wire::{Entry, Leave, Merge, Merged, Takeover, Twinned},
 };
 
 /// When one who could not merge should try again.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// For how long a root that was a part of a tree may have members that are counted in another part
+/// too: until agents that stalled when it came off have woken and know who follows them.
+const APART: Duration = Duration::from_secs(30);
 
 /// The chance to begin a merge in a heartbeat: the pause before it is 0 to 5 s for most, so that
 /// two small siblings rarely ask each other at once.
@@ -193,10 +198,15 @@ impl Dicast {
         post.phase = Phase::Merging { into: into.clone() };
         post.calm_until = until;
         let view = post.view.clone();
-        let root = self.is_root(level);
-        let missing = self.missing(now, level, root);
+        let books = self.books_of_all(now, level);
+        let missing = self.missing_beside(now, level);
         self.timers.set(Timer::Change(level), until);
-        self.send_to(now, into, Message::Merge(Merge { view, missing }));
+        let merge = Merge {
+            view,
+            missing,
+            books,
+        };
+        self.send_to(now, into, Message::Merge(merge));
     }
 
     pub(super) fn on_merge(&mut self, now: Time, from: NodeId, merge: Merge) {
@@ -220,11 +230,8 @@ impl Dicast {
             self.make_room(now, level, merge.view.roster.len());
             return;
         };
-        post.phase = Phase::Asking(Request::Absorb {
-            other: Box::new(merge.view),
-            missing: merge.missing,
-            from,
-        });
+        let other = Box::new(merge);
+        post.phase = Phase::Asking(Request::Absorb { other, from });
         post.calm_until = now + self.config.change_wait;
         let next = post.view.cluster.next();
         if root {
@@ -291,32 +298,37 @@ impl Dicast {
             return;
         };
         let phase = std::mem::replace(&mut post.phase, Phase::Acting);
-        let Phase::Asking(Request::Absorb {
-            other,
-            missing,
-            from,
-        }) = phase
-        else {
+        let Phase::Asking(Request::Absorb { other, from }) = phase else {
             post.phase = phase;
             return;
         };
+        let Merge {
+            view: other,
+            missing,
+            books,
+        } = *other;
+        let apart = self.may_overlap(now, level);
         self.miss_with(now, level, &other, missing);
         self.rename(now, level, next);
         let Some(post) = self.posts.get_mut(&level) else {
             return;
         };
-        let mut seats = Vec::new();
+        let (mut seats, mut added) = (Vec::new(), Vec::new());
         for (slot, seat) in other.roster.iter() {
             let roster = &post.view.roster;
             // Its cluster, or the node for a post that it no longer holds or has not told of yet.
             let again = roster.find_seat(seat).or_else(|| roster.find(seat.id()));
-            if let Some(new) = again.or_else(|| post.view.roster.add(seat.clone())) {
+            let haunted = |slot| post.track.is_haunted(slot);
+            let new = again.or_else(|| post.view.roster.add_but(seat.clone(), haunted));
+            if let Some(new) = new {
                 post.children.insert(new, Child::new(now));
                 seats.push((slot, new));
+                added.extend(again.is_none().then_some((slot, new)));
             }
         }
         // All members see by the digest that there is more to know, and ask.
         self.rank_deputies(now, level);
+        self.keep_books(now, level, &added, books.0, apart);
         self.on_path_changed(now, level);
         let merged = Merged {
             old: other.cluster,
@@ -324,6 +336,68 @@ impl Dicast {
             seats: Few(seats),
         };
         self.send(now, from, Message::Merged(merged));
+    }
+
+    /// How the seats that came from another cluster (old, new) count, by the books of that.
+    /// `held`: they are missing for a while, whatever the books say.
+    fn keep_books(
+        &mut self,
+        now: Time,
+        level: u8,
+        seats: &[(u8, u8)],
+        books: Vec<Entry>,
+        held: bool,
+    ) {
+        let Some(post) = self.posts.get_mut(&level) else {
+            return;
+        };
+        let here = |entry: Entry| {
+            let (_, slot) = *seats.iter().find(|(old, _)| *old == entry.slot)?;
+            Some(Entry { slot, ..entry })
+        };
+        let books: Vec<Entry> = books.into_iter().filter_map(here).collect();
+        post.track.take_books(now, &books);
+        for (_, slot) in seats.iter().filter(|_| held) {
+            post.track.hold(now, *slot);
+        }
+    }
+
+    /// How our seats count for whoever takes in all of them.
+    fn books_of_all(&self, now: Time, level: u8) -> Few<Entry, SEATS_MAX> {
+        let Some(post) = self.posts.get(&level) else {
+            return Few(Vec::new());
+        };
+        let roster = &post.view.roster;
+        if !self.may_overlap(now, level) {
+            return Few(post.track.books(now, roster));
+        }
+        let held = roster.iter().map(|(slot, _)| Entry {
+            slot,
+            double: 0,
+            left: DOUBLE_JOINED,
+        });
+        Few(held.collect())
+    }
+
+    /// How many nodes our post at `level` misses beside those in its seats; of a root, of the whole
+    /// that it was a part of.
+    fn missing_beside(&self, now: Time, level: u8) -> u32 {
+        let Some(post) = self.posts.get(&level) else {
+            return 0;
+        };
+        let unseated = post.track.unseated(now).0;
+        let whole = self.whole(now).filter(|_| self.is_root(level));
+        whole.map_or(unseated, |(whole, _)| {
+            let whole = u32::try_from(whole).unwrap_or(u32::MAX);
+            unseated.max(whole.saturating_sub(post.view.roster.size()))
+        })
+    }
+
+    /// Whether our root's members may be in another tree too, of which ours or which was a part of
+    /// ours: a part that came off lately has taken in members of the rest, and the other way round.
+    fn may_overlap(&self, now: Time, level: u8) -> bool {
+        let post = self.posts.get(&level).filter(|_| self.is_root(level));
+        post.is_some_and(|it| it.lost.is_some() && now.since(it.alone_since) < APART)
     }
 
     /// Whom the other cluster misses, we miss from now on.

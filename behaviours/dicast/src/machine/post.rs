@@ -314,6 +314,34 @@ impl Dicast {
             self.check(now, contact, Why::Member(level, slot));
             self.call_witness(now, level, slot);
         }
+        self.look_at_late(now, level);
+    }
+
+    /// Pings members of level 1 whose beat did not come. *Who has just answered stalls at most*: a
+    /// stall that begins while beats are lost, or their way is cut, must not add up with that.
+    fn look_at_late(&mut self, now: Time, level: u8) {
+        let (late, me) = (self.config.heartbeat + self.config.grace, self.id());
+        let Some(post) = self.posts.get_mut(&level).filter(|_| level == 1) else {
+            return;
+        };
+        let (mut pinged, mut next) = (Vec::new(), now + self.config.heartbeat);
+        for (slot, seat) in post.view.roster.iter().filter(|(_, seat)| seat.id() != me) {
+            let child = post.children.get_mut(&slot);
+            let Some(child) = child.filter(|child| child.trial.is_none()) else {
+                continue;
+            };
+            let due = child.lived().max(child.probed) + late;
+            if due <= now {
+                child.probed = now;
+                pinged.push((slot, seat.contact.clone()));
+            } else {
+                next = next.min(due);
+            }
+        }
+        self.timers.set_earliest(Timer::Judge(level), next);
+        for (slot, contact) in pinged {
+            self.check(now, contact, Why::Member(level, slot));
+        }
     }
 
     /// Asks another member about a silent one; if all are silent, our own pings decide.
@@ -364,6 +392,12 @@ impl Dicast {
         let Some(child) = post.children.get_mut(&slot) else {
             return;
         };
+        if child.trial.is_none() {
+            // It was not accused: one beat is late.
+            child.reached = now;
+            child.spared |= !to_us;
+            return;
+        }
         child.trial = None;
         child.heard = now;
         child.acquitted += u8::from(to_us);
@@ -392,7 +426,7 @@ impl Dicast {
         if !trial.is_some_and(|trial| trial.unanswered && trial.confirmed) {
             return;
         }
-        let until = child.heard + self.health.patience(child.patience(silences));
+        let until = child.lived() + self.health.patience(child.patience(silences));
         if now < until {
             self.timers.set_earliest(Timer::Judge(level), until);
             return;
@@ -411,7 +445,7 @@ impl Dicast {
         }
     }
 
-    /// Judges all that are on trial.
+    /// Judges all that are on trial, and pings who is late.
     pub(super) fn judge_all(&mut self, now: Time, level: u8) {
         let post = self.posts.get(&level);
         let children = post.into_iter().flat_map(|post| &post.children);
@@ -420,6 +454,7 @@ impl Dicast {
         for slot in tried {
             self.judge(now, level, slot);
         }
+        self.look_at_late(now, level);
     }
 
     /// Whether all members were heard lately: none of them may be dead already.

@@ -164,6 +164,7 @@ impl Dicast {
             return;
         };
         let next = post.view.cluster.next();
+        let lost = post.lost;
         mine.child = Some(next);
         mine.size = mine.size.saturating_sub(sibling.size);
         let roster: Roster = [(0, mine), (1, sibling.clone())].into_iter().collect();
@@ -176,6 +177,8 @@ impl Dicast {
         };
         self.take_post(now, view, None);
         if let Some(post) = self.posts.get_mut(&above) {
+            // What was a part of a larger tree still is.
+            post.lost = lost;
             for child in post.children.values_mut() {
                 child.native = true;
             }
@@ -208,7 +211,7 @@ impl Dicast {
             Request::Absorb { other, .. } => Message::Twin(Twin {
                 cluster,
                 add: None,
-                absorb: Some(other.cluster),
+                absorb: Some(other.view.cluster),
             }),
             Request::Yield { to } => Message::Claim(crate::wire::Claim {
                 cluster,

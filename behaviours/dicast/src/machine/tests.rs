@@ -6,6 +6,7 @@ mod health;
 mod hostile;
 mod labels;
 mod neighbours;
+mod overlap;
 mod posts;
 mod schedules;
 mod scouts;

@@ -174,14 +174,6 @@ impl Dicast {
         nodes.map(|nodes| (nodes, now + LOST)).or(known)
     }
 
-    /// How many nodes our post at `level` misses; of a root, of the whole that it was a part of.
-    pub(super) fn missing(&self, now: Time, level: u8, root: bool) -> u32 {
-        let post = self.posts.get(&level);
-        let record = post.and_then(|it| it.record(now, root, KeyId::MEMBERS, &KeySpec::MEMBERS));
-        let missing = record.map_or(0, |record| record.missing);
-        u32::try_from(missing).unwrap_or(u32::MAX)
-    }
-
     /// All keys that this node knows, the built-in count of members first.
     pub fn key_specs(&self) -> impl Iterator<Item = (KeyId, &KeySpec)> {
         self.keys.iter()

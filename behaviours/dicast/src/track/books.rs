@@ -1,12 +1,32 @@
 //! What does not count as it will, for whoever takes the post next.
 
+use std::time::Duration;
+
 use opus_core::Time;
 
 use super::{DOUBLE_JOINED, Track};
 use crate::{
-    cluster::{Roster, SEATS_MAX},
+    cluster::{LEVELS_MAX, Roster, SEATS_MAX},
     wire::Entry,
 };
+
+/// From which age on the values of a seat do not count, by level: its nodes may have come back
+/// elsewhere, and count there after [`DOUBLE_JOINED`]. At level 1 a little longer than a silent
+/// member is kept, above so much longer that a new agent can speak first.
+const STALE: [Duration; LEVELS_MAX as usize] = [
+    Duration::from_secs(7),
+    Duration::from_millis(11_500),
+    Duration::from_secs(13),
+    Duration::from_millis(13_500),
+    Duration::from_secs(14),
+    Duration::from_millis(14_500),
+];
+
+/// See [`STALE`].
+pub(super) fn stale(level: u8) -> Duration {
+    let levels = usize::from(level.clamp(1, LEVELS_MAX));
+    STALE[levels - 1]
+}
 
 impl Track {
     /// Whether all that does not count as it will is of a seat, and can be handed over as such.

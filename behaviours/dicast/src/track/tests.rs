@@ -69,7 +69,13 @@ fn report(track: &mut Track, view: &View, slot: u8, now: Time, count: u64) {
         source: Source::Cluster(&count),
         wait: Duration::ZERO,
     };
-    let report = Reporter::new(u64::from(slot)).compose(now, &[item]);
+    let mut reporter = Reporter::new(u64::from(slot));
+    // One for each second before, so that it is newer than those.
+    for _ in 0..now.since(Time::ZERO).as_secs() {
+        reporter.compose(now, &[item]);
+        reporter.on_asked();
+    }
+    let report = reporter.compose(now, &[item]);
     let spec_of = |_| Some(&KeySpec::MEMBERS);
     track
         .slots
@@ -109,6 +115,15 @@ fn an_absorbed_cluster_is_counted_where_it_was_until_the_other_has_told_of_it() 
         track.until_reported(1, &view, 2);
         view.roster.remove(2);
         track.sync(seconds(4), &view);
+        // Another comes: it does not drive out those who still count here.
+        let another = Seat {
+            child: Some(ClusterRef { id: 77, epoch: 1 }),
+            ..view.roster.get(0).unwrap().clone()
+        };
+        let other = view.roster.add_but(another, |it| track.is_haunted(it));
+        track.sync(seconds(5), &view);
+        view.roster.remove(other.unwrap());
+        track.sync(seconds(6), &view);
         track.sweep(seconds(7));
         assert_eq!(counted(&track, seconds(7)), (60, 0, 0));
         if answered {
@@ -116,6 +131,9 @@ fn an_absorbed_cluster_is_counted_where_it_was_until_the_other_has_told_of_it() 
             assert_eq!(counted(&track, seconds(8)), (60, 0, 0));
         } else {
             track.sweep(seconds(4) + GHOST_FOR);
+            for slot in 0..2 {
+                report(&mut track, &view, slot, seconds(14), 20);
+            }
             assert_eq!(counted(&track, seconds(14)), (40, 0, 20));
         }
     }
@@ -206,6 +224,10 @@ fn whoever_moves_is_missing_until_all_may_know_that_it_left() {
     for slot in 0..2 {
         report(&mut heir, &view, slot, seconds(10), 20);
     }
+    for slot in 0..2 {
+        report(&mut heir, &view, slot, seconds(15), 20);
+        report(&mut track, &view, slot, seconds(15), 20);
+    }
     heir.sweep(seconds(15));
     assert_eq!(counted(&heir, seconds(15)), (20, 0, 20));
     heir.sweep(seconds(16));
@@ -214,4 +236,33 @@ fn whoever_moves_is_missing_until_all_may_know_that_it_left() {
     assert_eq!(counted(&track, seconds(15)), (20, 0, 20));
     track.sweep(seconds(16));
     assert_eq!(counted(&track, seconds(16)), (40, 0, 0));
+}
+
+#[test]
+fn whose_agent_fell_silent_counts_no_more_when_it_counts_where_it_came_back() {
+    let seconds = Time::from_secs;
+    let mut view = view_of(2);
+    let mut track = Track::new(seconds(0), &view, &Keys::default());
+    for slot in 0..2 {
+        report(&mut track, &view, slot, seconds(1), 20);
+    }
+    // From now on the cluster at 1 is silent. Its members follow a deputy, who was granted nothing
+    // and comes back under another name; the old agent answers pings.
+    let fork = Seat {
+        child: Some(ClusterRef { id: 77, epoch: 1 }),
+        ..view.roster.get(1).unwrap().clone()
+    };
+    view.roster.put(2, fork);
+    track.sync(seconds(4), &view);
+    track.hold(seconds(4), 2);
+    for second in 5..30 {
+        let now = seconds(second);
+        report(&mut track, &view, 0, now, 20);
+        report(&mut track, &view, 2, now, 20);
+        track.sweep(now);
+        let (count, double, missing) = counted(&track, now);
+        assert!(count <= 40 && double == 0, "{second}: {count}");
+        assert_eq!(count + missing, 60, "{second}");
+    }
+    assert_eq!(counted(&track, seconds(29)).0, 40);
 }

@@ -147,31 +147,42 @@ impl Side {
     /// The greatest mean of a set that holds `always` but for the `missing` least, and any of
     /// `sometimes`, with the greatest repeated `double` times.
     fn greatest_mean(&self, missing: u64, double: u64) -> f64 {
+        let mut mean = f64::NEG_INFINITY;
+        // The best set for one mean has a greater one, until it is the greatest.
+        loop {
+            let next = self.mean_beyond(mean, missing, double);
+            if next.is_infinite() || next <= mean {
+                return next.max(mean);
+            }
+            mean = next;
+        }
+    }
+
+    /// The mean of the set that is the best if `mean` is what it has to exceed: without the least
+    /// of `always` that are below, and with those of `sometimes` that are above. Infinite if there
+    /// is nobody at all.
+    fn mean_beyond(&self, mean: f64, missing: u64, double: u64) -> f64 {
         let (mut sum, mut count) = (self.sum, self.always.len() as f64);
         let ends = self.always.last().into_iter().chain(self.sometimes.first());
-        if let Some(greatest) = ends.copied().reduce(f64::max) {
+        let greatest = ends.copied().reduce(f64::max);
+        if let Some(greatest) = greatest {
             sum += greatest * double as f64;
             count += double as f64;
         }
-        for x in &self.sometimes {
-            if count > 0.0 && *x <= sum / count {
-                break;
-            }
+        for x in self.sometimes.iter().take_while(|x| **x > mean) {
             sum += x;
             count += 1.0;
         }
         let missing = usize::try_from(missing).unwrap_or(usize::MAX);
-        for x in self.always.iter().take(missing) {
-            if count <= 1.0 || *x >= sum / count {
-                break;
-            }
+        let below = self.always.iter().take_while(|x| **x < mean);
+        for x in below.take(missing) {
             sum -= x;
             count -= 1.0;
         }
-        if count == 0.0 {
-            f64::INFINITY
-        } else {
-            sum / count
+        match greatest {
+            None => f64::INFINITY,
+            Some(greatest) if count == 0.0 => greatest,
+            Some(_) => sum / count,
         }
     }
 }
@@ -192,6 +203,14 @@ mod tests {
         assert!((mean(0, 0) - 2.5).abs() < 1e-12, "1 2 3 4");
         assert!((mean(1, 0) - 3.0).abs() < 1e-12, "2 3 4");
         assert!((mean(0, 1) - 2.8).abs() < 1e-12, "1 2 3 4 4");
+        // What helped at first does not once the least are left out.
+        let mut side = Side {
+            always: vec![0.0, 0.0, 0.0, 5.0],
+            sometimes: vec![2.0, 2.0, 2.0],
+            sum: 0.0,
+        };
+        side.sort();
+        assert!((side.greatest_mean(3, 0) - 5.0).abs() < 1e-12, "5");
     }
 
     #[test]

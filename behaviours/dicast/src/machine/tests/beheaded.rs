@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use opus_core::Input;
+use opus_core::{Contact, Input};
 
 use super::{
     values::{MARK, mark, set},
     world::World,
 };
-use crate::{Command, Config, Message, Scope, aggregate::KeyId, cluster::View};
+use crate::{
+    Command, Config, Message, Scope,
+    aggregate::KeyId,
+    cluster::{ClusterRef, View},
+    wire::Takeover,
+};
 
 /// A tree whose members hear their agents each second, and one of its clusters of level 1, not the
 /// root's own, whose agent and deputies have just died.
@@ -125,4 +130,30 @@ fn an_heir_who_loses_its_parent_at_once_knows_how_large_the_whole_was() {
             "{seed}: {told}, {before} before"
         );
     }
+}
+
+#[test]
+fn whose_cluster_was_merged_is_no_deputy_by_the_roster_of_the_old_one() {
+    let mut world = World::new(40, 4, 97);
+    world.start_all(Duration::from_millis(100));
+    world.run(60);
+    world.assert_one_tree();
+    let posts = world.posts();
+    let below = |view: &View| view.level == 1 && !view.deputies.0.is_empty();
+    let mut merged = posts.values().filter(|(_, view)| below(view));
+    let ((from, view), (into, _)) = (merged.next().unwrap(), merged.next().unwrap());
+    let seat = view.roster.get(view.deputies.0[0]).unwrap();
+    let takeover = Takeover {
+        old: view.cluster,
+        cluster: ClusterRef { id: 7, epoch: 7 },
+        agent: Contact::bare(*into),
+        slot: 30,
+    };
+    let (from, message) = (*from, Message::Takeover(takeover));
+    world
+        .net
+        .input(seat.id(), Input::Received { from, message });
+    let (leaf, _) = world.net.machine(seat.id()).leaf().unwrap();
+    assert_eq!(leaf.agent.id, *into);
+    assert!(leaf.deputies.0.is_empty(), "its copy ranks the old members");
 }

@@ -216,6 +216,59 @@ fn who_is_known_to_live_unheard_is_not_expelled_for_one_stall() {
     assert!(posts.any(|post| post.roster.find(member).is_some()));
 }
 
+/// Whether a member keeps its seat if what `is_lost` names does not reach its agent from `before` a
+/// stall on until a second after it.
+fn survives(
+    seed: u64,
+    before: Duration,
+    wake: Wake,
+    is_lost: impl Fn(&Message) -> bool + 'static,
+) -> bool {
+    let mut world = tree(seed);
+    let (agent, view, _) = cluster_below(&world);
+    let member = a_leaf_of(&world, &view);
+    world.net.set_fault(move |_, from, to, message: &Message| {
+        if from == member && to == agent && is_lost(message) {
+            LinkFault::Lose
+        } else {
+            LinkFault::Deliver
+        }
+    });
+    world.run_for(before);
+    world.net.stall(member, STALL, wake);
+    for _ in 0..60 {
+        world.run_for(Duration::from_millis(100));
+        let posts = world.posts();
+        let (_, post) = &posts[&view.cluster];
+        if post.roster.find(member).is_none() {
+            return false;
+        }
+    }
+    world.heal();
+    world.run(2);
+    sits_in(world.net.machine(member), &view)
+}
+
+#[test]
+fn a_stall_does_not_add_up_with_a_way_that_was_cut_before() {
+    for (seed, tenths) in (72..).zip([30, 40, 45, 50, 55, 60]) {
+        let before = Duration::from_millis(100 * tenths);
+        let kept = survives(seed, before, Wake::InputsFirst, |_| true);
+        assert!(kept, "{before:?}");
+    }
+}
+
+#[test]
+fn a_stall_does_not_add_up_with_beats_that_were_lost_before_and_after() {
+    let is_beat = |message: &Message| matches!(message, Message::Beat(_));
+    for (seed, tenths) in (78..).zip([14, 18, 22, 26, 30]) {
+        let before = Duration::from_millis(100 * tenths);
+        for wake in [Wake::InputsFirst, Wake::TimersFirst] {
+            assert!(survives(seed, before, wake, is_beat), "{before:?}");
+        }
+    }
+}
+
 #[test]
 fn in_a_tree_at_rest_all_are_healthy() {
     let mut world = tree(70);

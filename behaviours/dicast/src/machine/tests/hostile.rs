@@ -196,6 +196,7 @@ fn a_stranger_can_neither_take_a_cluster_over_nor_claim_a_living_one() {
                 ..view.clone()
             },
             missing: 0,
+            books: opus_core::pack::Few(Vec::new()),
         };
         let seat = Seat {
             contact: contact.clone(),
