@@ -137,7 +137,12 @@ impl Workload {
             keys.push((MARKS[1], mark));
         }
         let more = (MORE..).map(KeyId).zip(&self.more);
-        keys.extend(more.map(|(key, _)| (key, self.spec)));
+        // Told within their filters, not with each change, in a node's own cluster too.
+        let filtered = KeySpec {
+            exact_in_cluster: false,
+            ..self.spec
+        };
+        keys.extend(more.map(|(key, _)| (key, filtered)));
         let command = |(key, spec)| Command::Spec { id: 2, key, spec };
         keys.into_iter().map(command).collect()
     }
