@@ -325,8 +325,8 @@ packed!(View {
 });
 
 impl View {
-    /// 32 bits that differ, very likely, if two views do.
-    pub fn digest(&self) -> u32 {
+    /// 16 bits that differ, very likely, if two views do.
+    pub fn digest(&self) -> u16 {
         digest(|to| {
             self.cluster.pack(to);
             self.agent.pack(to);
@@ -393,9 +393,9 @@ impl Ancestor {
 /// The clusters above, from the nearest to the root.
 pub type Path = Few<Ancestor, { LEVELS_MAX as usize }>;
 
-/// 32 bits that differ, very likely, if two paths do. Of the deputies only the nearest ancestor's
+/// 16 bits that differ, very likely, if two paths do. Of the deputies only the nearest ancestor's
 /// count: from them a lost agent's post is claimed, and those of a root change for all nodes.
-pub fn path_digest(path: &Path) -> u32 {
+pub fn path_digest(path: &Path) -> u16 {
     digest(|to| {
         let Few(ancestors) = path;
         for ancestor in ancestors {
@@ -408,12 +408,13 @@ pub fn path_digest(path: &Path) -> u32 {
     })
 }
 
-/// FNV-1a over packed values: it finds differences, not forgeries.
-pub(crate) fn digest(write: impl FnOnce(&mut Writer)) -> u32 {
+/// The upper half of FNV-1a over packed values: it finds differences, not forgeries.
+pub(crate) fn digest(write: impl FnOnce(&mut Writer)) -> u16 {
     let mut writer = Writer::default();
     write(&mut writer);
     let fold = |hash: u32, &byte: &u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    writer.as_bytes().iter().fold(0x811c_9dc5, fold)
+    let whole = writer.as_bytes().iter().fold(0x811c_9dc5, fold);
+    u16::try_from(whole >> 16).expect("16 bits are left")
 }
 
 #[cfg(test)]

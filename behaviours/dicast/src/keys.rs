@@ -142,21 +142,24 @@ impl Keys {
 
     /// Forgets what has been gone for long enough.
     pub(crate) fn sweep(&mut self, now: Time) {
-        let over = self.gone.extract_if(.., |_, until| *until <= now);
-        for (key, _) in over.collect::<Vec<_>>() {
-            self.table.remove(&key);
-        }
+        let Self { table, gone, .. } = self;
+        gone.retain(|key, until| {
+            let remembers = *until > now;
+            if !remembers {
+                table.remove(key);
+            }
+            remembers
+        });
     }
 
     fn redigest(&mut self) {
-        let whole = digest(|to| {
+        self.digest = digest(|to| {
             for (key, it) in self.table.iter().filter(|(_, it)| !it.gone) {
                 key.pack(to);
                 it.version.pack(to);
                 it.owner.pack(to);
             }
         });
-        self.digest = u16::try_from(whole >> 16).expect("16 bits are left");
     }
 }
 

@@ -135,8 +135,8 @@ pub(crate) struct Post {
     pub(crate) busy: Option<NodeId>,
     /// Rounds of pulses so far.
     pub(crate) round: u32,
-    pub(crate) view_digest: u32,
-    pub(crate) path_digest: u32,
+    pub(crate) view_digest: u16,
+    pub(crate) path_digest: u16,
     pub(crate) track: Track,
     /// Of what whole the cluster was a part when it lost its parent, or, while it has one, when we
     /// took the post: so many nodes; and until when those that it does not count are missing.

@@ -98,9 +98,9 @@ pub struct Pulse {
     /// Of the cluster.
     pub tag: u16,
     /// Of the view.
-    pub view: u32,
+    pub view: u16,
     /// Of the path.
-    pub path: u32,
+    pub path: u16,
     /// Number of the word, rising: the member's beats echo it.
     pub number: u32,
     /// Of the member's last beat.
