@@ -2,6 +2,7 @@
 
 mod beheaded;
 mod directory;
+mod expiry;
 mod health;
 mod hostile;
 mod labels;
