@@ -164,6 +164,9 @@ pub(super) struct DicastArgs {
     /// Of the cluster of this level that the node is in
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=6))]
     pub(super) level: Option<u8>,
+    /// Each neighbour too: the members of the node's cluster, and the clusters beside it and above
+    #[arg(long)]
+    pub(super) parts: bool,
 }
 
 /// The parts of the tree.
@@ -436,6 +439,7 @@ mod tests {
             "dicast --json",
             "dicast load --scope cluster",
             "dicast 40 --level 2",
+            "dicast load --parts --json",
             "call node.status {}",
         ] {
             let words = std::iter::once("opus-node").chain(line.split_whitespace());

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use opus_ipc::message::{
-    Answer, ClusterLine, DicastShow, DicastView, KeyLine, KeyName, Scope, SeatLine, Tree, View,
+    Answer, ClusterLine, DicastShow, DicastView, KeyLine, KeyName, PartLine, Scope, SeatLine, Tree,
+    View,
 };
 
 use super::{
@@ -20,7 +21,7 @@ pub(super) async fn dicast(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let client = connect(global).await?;
-    let one = args.key.is_some() || args.scope.is_some() || args.level.is_some();
+    let one = args.key.is_some() || args.scope.is_some() || args.level.is_some() || args.parts;
     if !one {
         let tree = client.call(&DicastShow {}).await?;
         output.result(&tree, |to| show_tree(to, &tree))?;
@@ -32,6 +33,7 @@ pub(super) async fn dicast(
         key: args.key.as_deref().map(key_name),
         scope: scope.or(level.map(|_| Scope::Above)),
         level,
+        parts: args.parts.then_some(true),
     };
     let view = client.call(&params).await?;
     output.result(&view, |to| show_view(to, &view))?;
@@ -182,7 +184,38 @@ fn show_view(to: &mut dyn Write, view: &View) -> io::Result<()> {
         let (v, lo, hi) = (number(line.v), number(line.lo), number(line.hi));
         writeln!(to, "  {:>3.0} %    {v} ({lo} to {hi})", line.share * 100.0)?;
     }
-    Ok(())
+    match view.parts.as_deref() {
+        None => Ok(()),
+        Some([]) => writeln!(to, "\nnothing is known of any neighbour yet"),
+        Some(parts) => {
+            writeln!(to)?;
+            show_parts(to, parts)
+        }
+    }
+}
+
+/// The neighbours, as they came: the nearest level first.
+fn show_parts(to: &mut dyn Write, parts: &[PartLine]) -> io::Result<()> {
+    let head = [
+        "LEVEL", "SEAT", "VALUE", "AT LEAST", "AT MOST", "NODES", "MISSING", "AGE", "PEER",
+    ];
+    let rows = parts.iter().map(|part| {
+        let answer = &part.answer;
+        vec![
+            part.level.to_string(),
+            part.seat.to_string(),
+            number(answer.v),
+            number(answer.lo),
+            number(answer.hi),
+            answer.count.to_string(),
+            answer.missing.to_string(),
+            duration(answer.age_ms),
+            part.peer.clone().unwrap_or_else(|| "-".to_owned()),
+        ]
+    });
+    let head = head.map(str::to_owned).to_vec();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    table(to, &rows)
 }
 
 fn name_of(key: u16, name: Option<&str>) -> String {
@@ -248,14 +281,52 @@ mod tests {
             answer: ANSWER,
             top: None,
             quantiles: None,
+            parts: None,
         };
-        let mut text = Vec::new();
-        show_view(&mut text, &view).unwrap();
-        let text = String::from_utf8(text).unwrap();
+        let text = shown(&view);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "load of its cluster of level 2: 0.25");
         assert_eq!(lines[1], "  between  0.24 and 0.26");
         assert!(lines[2].contains("12 nodes; 1 known ones left out"));
+    }
+
+    fn shown(view: &View) -> String {
+        let mut text = Vec::new();
+        show_view(&mut text, view).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn neighbours_stand_in_a_table_below_the_answer_the_nearest_first() {
+        let part = |level, seat, peer: Option<&str>| PartLine {
+            level,
+            seat,
+            peer: peer.map(str::to_owned),
+            answer: ANSWER,
+        };
+        let parts = vec![part(0, 7, Some("12D3KooW")), part(1, 2, None)];
+        let mut view = View {
+            key: 3,
+            name: Some("load".to_owned()),
+            scope: Scope::Root,
+            level: None,
+            answer: ANSWER,
+            top: None,
+            quantiles: None,
+            parts: Some(parts),
+        };
+        let text = shown(&view);
+        let (answer, table) = text.split_once("\n\n").unwrap();
+        assert!(answer.starts_with("load of the whole: 0.25\n"));
+        let words =
+            |line: &str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
+        let rows: Vec<Vec<String>> = table.lines().map(words).collect();
+        assert_eq!(rows[1][..4], ["0", "7", "0.25", "0.24"]);
+        assert_eq!(rows[1].last().unwrap(), "12D3KooW");
+        assert_eq!(rows[2][..2], ["1", "2"]);
+        assert_eq!(rows[2].last().unwrap(), "-");
+        view.parts = Some(Vec::new());
+        assert!(shown(&view).ends_with("\nnothing is known of any neighbour yet\n"));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use opus_dicast::{
     cluster::{Ancestor, View as Cluster},
 };
 use opus_ipc::message::{
-    Answer, ClusterLine, Code, DicastView, Fault, KeyLine, KeyName, QuantileLine, Scope as Said,
-    SeatLine, TopLine, Tree, View,
+    Answer, ClusterLine, Code, DicastView, Fault, KeyLine, KeyName, PartLine, QuantileLine,
+    Scope as Said, SeatLine, TopLine, Tree, View,
 };
 use opus_site::summary;
 
@@ -72,6 +72,7 @@ fn view(core: &Core, params: &DicastView) -> Result<View, Fault> {
         answer: said(&answer, spec),
         top: top(&answer),
         quantiles: quantiles(&answer, spec),
+        parts: (params.parts == Some(true)).then(|| parts(core, key, spec)),
     })
 }
 
@@ -145,6 +146,22 @@ fn quantiles(answer: &aggregate::Answer, spec: &KeySpec) -> Option<Vec<QuantileL
         Some(QuantileLine { share, v, lo, hi })
     };
     Some(SHARES.into_iter().filter_map(line).collect())
+}
+
+/// What is known of each neighbour, the nearest level first.
+fn parts(core: &Core, key: KeyId, spec: &KeySpec) -> Vec<PartLine> {
+    let dicast = core.dicast();
+    let ours = dicast.posts().find(|view| view.level == 1);
+    let ours = ours.or_else(|| dicast.leaf().map(|(view, _)| view));
+    let peer = |slot| Some(name(&ours?.roster.get(slot)?.id()));
+    let line = |((level, slot), answer): ((u8, u8), aggregate::Answer)| PartLine {
+        level,
+        seat: u64::from(slot),
+        peer: (level == 0).then(|| peer(slot)).flatten(),
+        answer: said(&answer, spec),
+    };
+    let siblings = dicast.siblings(core.now(), key).into_iter();
+    siblings.map(line).collect()
 }
 
 fn tree(core: &Core) -> Tree {

@@ -16,6 +16,35 @@ async fn counts(node: &Node, nodes: f64) {
     .await;
 }
 
+/// Waits until `node` knows of each of the three members of its cluster, itself among them, who it
+/// is and that it has this value; bounds hold it, since a member's value is told roughly.
+async fn parts_are_the_members(node: &Node, of: &DicastView, value: f64) {
+    let ask_parts = DicastView {
+        parts: Some(true),
+        ..of.clone()
+    };
+    let view = eventually("what each member has", async || {
+        let view = ask(&node.socket, &ask_parts).await.ok()?;
+        (view.parts.as_ref()?.len() == 3).then_some(view)
+    })
+    .await;
+    let tree = ask(&node.socket, &DicastShow {}).await.unwrap();
+    for part in view.parts.unwrap() {
+        let seat = tree
+            .members
+            .iter()
+            .find(|it| u64::from(it.slot) == part.seat);
+        assert_eq!(part.level, 0);
+        assert_eq!(part.peer.as_deref(), seat.map(|seat| seat.peer.as_str()));
+        assert_eq!(part.answer.count, 1);
+        let (lo, hi) = (part.answer.lo, part.answer.hi);
+        assert!(
+            (lo..=hi).contains(&value),
+            "{value} is not within {lo} and {hi}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_count_each_other_and_miss_who_dies_and_who_leaves() {
     let bench = Bench::new();
@@ -42,10 +71,11 @@ async fn nodes_count_each_other_and_miss_who_dies_and_who_leaves() {
     .await;
     let own = DicastView {
         scope: Some(opus_ipc::message::Scope::Own),
-        ..slots
+        ..slots.clone()
     };
     let own = ask(&third.socket, &own).await.unwrap().answer;
     assert_eq!(view.answer.v.to_bits(), (own.v * 3.0).to_bits());
+    parts_are_the_members(&third, &slots, own.v).await;
     third.kill().await;
     for node in [&first, &second] {
         counts(node, 2.0).await;
@@ -72,6 +102,14 @@ async fn the_verb_shows_the_tree_and_says_what_is_not_there() {
     let one = bench.run("--socket n/s dicast nodes --scope cluster").await;
     let one = String::from_utf8(one.stdout).unwrap();
     assert!(one.starts_with("nodes of its cluster: 1\n"), "{one}");
+    let parts = bench.run("--socket n/s dicast nodes --parts").await;
+    let parts = String::from_utf8(parts.stdout).unwrap();
+    let row = parts.lines().last().unwrap();
+    assert!(parts.starts_with("nodes of the whole: 1\n"), "{parts}");
+    assert!(
+        row.starts_with("0      0     1 ") && row.ends_with(&peer),
+        "{parts}"
+    );
     let status = bench.run("--socket n/s status").await;
     let status = String::from_utf8(status.stdout).unwrap();
     assert!(status.contains("  nodes    1, as of "), "{status}");

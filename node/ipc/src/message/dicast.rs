@@ -26,6 +26,9 @@ pub struct DicastView {
     /// With `above` alone: the level of the cluster, 1 to 6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<u8>,
+    /// Whether to tell of the node's neighbours too, one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<bool>,
 }
 
 /// A key by its number or its name.
@@ -98,6 +101,24 @@ pub struct View {
     /// Of a distribution: some of its quantiles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantiles: Option<Vec<QuantileLine>>,
+    /// If they were asked for: the neighbours of which something is known, the nearest level first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Vec<PartLine>>,
+}
+
+/// What is known of one neighbour: of a member of the node's cluster, or of a cluster beside its
+/// own or beside one above that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartLine {
+    /// 0 for a member, else the level of the cluster, to 5.
+    pub level: u8,
+    /// Its seat in the cluster that both are in.
+    pub seat: u64,
+    /// Of a member: who sits there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// Its value and bounds.
+    pub answer: Answer,
 }
 
 /// A line of a list of greatest values.
@@ -199,7 +220,7 @@ pub struct KeyLine {
     pub root: Option<Answer>,
 }
 
-bodies!(DicastShow, DicastView => view, View, Tree);
+bodies!(DicastShow, DicastView => view, View => viewed, Tree);
 
 fn view(params: &DicastView) -> Result<(), Malformed> {
     match &params.key {
@@ -213,5 +234,45 @@ fn view(params: &DicastView) -> Result<(), Malformed> {
         (Some(Scope::Above), _) => Err(Malformed::Invalid("scope above needs a level, 1 to 6")),
         (_, Some(_)) => Err(Malformed::Invalid("a level goes with scope above only")),
         (_, None) => Ok(()),
+    }
+}
+
+fn viewed(view: &View) -> Result<(), Malformed> {
+    for part in view.parts.iter().flatten() {
+        if part.level >= LEVELS_MAX {
+            return Err(Malformed::Invalid("a part's level is 0 to 5"));
+        }
+        if part.level > 0 && part.peer.is_some() {
+            return Err(Malformed::Invalid("only a part of level 0 is one peer"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{body::Body, json};
+
+    fn read<T: Body>(value: &Value) -> Result<T, Malformed> {
+        json::to_raw(value).unwrap().get()
+    }
+
+    #[test]
+    fn a_part_is_of_level_0_to_5_and_a_peer_of_level_0_only() {
+        let answer = json!({"v": 1, "lo": 1, "hi": 1, "hard": true, "count": 1, "missing": 0,
+            "double": 0, "age_ms": 5});
+        let view = |part: Value| {
+            let parts = json!([part]);
+            read::<View>(&json!({"key": 0, "scope": "root", "answer": answer, "parts": parts}))
+        };
+        let lawful = view(json!({"level": 0, "seat": 63, "peer": "x", "answer": answer}));
+        assert_eq!(lawful.unwrap().parts.unwrap()[0].seat, 63);
+        assert!(view(json!({"level": 5, "seat": 0, "answer": answer})).is_ok());
+        assert!(view(json!({"level": 6, "seat": 0, "answer": answer})).is_err());
+        assert!(view(json!({"level": 1, "seat": 0, "peer": "x", "answer": answer})).is_err());
+        assert!(view(json!({"level": 0, "seat": 0})).is_err());
     }
 }

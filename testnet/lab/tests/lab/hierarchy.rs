@@ -135,7 +135,7 @@ async fn what_sites_tell_of_themselves_comes_together_at_every_node() {
         let slots = |scope| DicastView {
             key: Some(KeyName::Name("slots.offered".to_owned())),
             scope: Some(scope),
-            level: None,
+            ..DicastView::default()
         };
         let own = loop {
             let own = client.call(&slots(Part::Own)).await;

@@ -2,8 +2,8 @@
 
 use super::{Of, PEER};
 use crate::message::{
-    Answer, ClusterLine, Code, DicastShow, DicastView, Fault, KeyLine, KeyName, QuantileLine,
-    Scope, SeatLine, TopLine, Tree, View,
+    Answer, ClusterLine, Code, DicastShow, DicastView, Fault, KeyLine, KeyName, PartLine,
+    QuantileLine, Scope, SeatLine, TopLine, Tree, View,
 };
 
 const ANSWER: Answer = Answer {
@@ -86,6 +86,7 @@ pub(super) fn view(of: &mut Of) {
         key: Some(key),
         scope: Some(scope),
         level,
+        parts: None,
     };
     let of_root = View {
         key: 3,
@@ -95,6 +96,7 @@ pub(super) fn view(of: &mut Of) {
         answer: ANSWER,
         top: None,
         quantiles: None,
+        parts: None,
     };
     let list = View {
         key: 40,
@@ -117,15 +119,40 @@ pub(super) fn view(of: &mut Of) {
         }]),
         ..of_root.clone()
     };
+    let part = |level, seat, peer: Option<&str>| PartLine {
+        level,
+        seat,
+        peer: peer.map(str::to_owned),
+        answer: ANSWER,
+    };
+    let parted = View {
+        parts: Some(vec![
+            part(0, 63, Some(PEER)),
+            part(0, 2, None),
+            part(5, 0, None),
+        ]),
+        ..of_root.clone()
+    };
+    let unparted = View {
+        parts: Some(Vec::new()),
+        ..of_root.clone()
+    };
     let load = || KeyName::Name("load".to_owned());
     of.req("how many nodes there are", 1, &DicastView::default());
     of.req("by name", 2, &named(load(), Scope::Root, None));
     let above = named(KeyName::Number(40), Scope::Above, Some(2));
     of.req("by number, of a cluster above", 3, &above);
     of.req("this node's own", 4, &named(load(), Scope::Own, None));
+    let parts = DicastView {
+        parts: Some(true),
+        ..named(load(), Scope::Root, None)
+    };
+    of.req("with the neighbours", 5, &parts);
     of.res("a number", 2, &of_root);
     of.res("a list", 3, &list);
     of.res("a distribution", 4, &distribution);
+    of.res("with neighbours", 5, &parted);
+    of.res("without any neighbour", 5, &unparted);
     let unknown = Fault::new(Code::NotFound, "no key 40 in this tree");
     of.err("unknown key", 3, unknown.help("opus-node dicast"));
     let early = Fault::new(Code::Unavailable, "no value of load is known yet");
