@@ -45,6 +45,10 @@ pub struct Config {
     pub cell_interval: Duration,
     /// Suspects that the probe is asked for at once. Overflow: left to the silence of their edges.
     pub suspects_max: usize,
+    /// Keys of dicast that programs of this node may define, in one life of it, or have values of.
+    /// 16: four nodes of many programs fill the table of all, which has room for 63 and forgets
+    /// none. Overflow: refused.
+    pub keys_max: usize,
     /// A measured round trip may be this old.
     pub measure_age_max: Duration,
     /// Messages of one peer taken at once after a rest.
@@ -75,6 +79,7 @@ impl Default for Config {
             mates_max: 64,
             cell_interval: Duration::from_secs(60),
             suspects_max: 64,
+            keys_max: 16,
             measure_age_max: Duration::from_secs(600),
             messages_burst: 4_096,
             messages_per_s: 256,

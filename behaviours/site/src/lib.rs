@@ -25,6 +25,9 @@
 //! to each other (`cell.rs`). Who goes from the cell is suspected, and retired from every overlay
 //! once the probe misses it too (`suspicion.rs`).
 //!
+//! **Keys.** What a site tells of itself to the whole (`summary.rs`), and keys of programs' own
+//! (`keys.rs`).
+//!
 //! What it deliberately does not do: start components, spend slots or turn knobs by the price;
 //! leases and the market come to this crate with their own protocols. Only the kinds with one
 //! sender are carried; the others are known and refused.
@@ -48,6 +51,7 @@ mod command;
 mod config;
 mod directory;
 mod join;
+pub mod keys;
 mod machine;
 pub mod measure;
 mod membership;
