@@ -7,6 +7,7 @@
 mod directory;
 mod glue;
 mod handle;
+mod keys;
 mod network;
 mod reach;
 mod told;
@@ -28,12 +29,13 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 pub use self::{
     directory::DirectoryCounts,
     glue::{AttachReply, Attached, DeployReply, MemberChange},
-    handle::{Handle, Stopped},
+    handle::{Handle, Place, Stopped},
+    keys::KeyReply,
     network::PeerRow,
     reach::Reachability,
     told::{Level, Told},
 };
-use self::{network::Links, told::Tellers, tree::Tree};
+use self::{keys::Keys, network::Links, told::Tellers, tree::Tree};
 use crate::{
     data::Data,
     net::{Behaviour, Connections, Guard, Machines, NetOptions},
@@ -118,6 +120,7 @@ pub struct Core {
     links: Links,
     reach: Reachability,
     tree: Tree,
+    keys: Keys,
     tellers: Tellers,
     deploys: BTreeMap<u64, oneshot::Sender<DeployReply>>,
     attaches: BTreeMap<u32, (Role, oneshot::Sender<AttachReply>)>,
@@ -150,6 +153,7 @@ impl Runtime {
         let me = opus_swarm::node_id(&peer).ok_or(StartError::Identity)?;
         let rng = |purpose| parts.seed.derive(purpose, 0).rng();
         let data = Arc::new(Data::new(Forward::new(parts.machines.relay, me), clock));
+        let keys = Keys::new(me, parts.machines.site.keys_max);
         let machines = Machines {
             probe: Probe::new(parts.machines.probe, rng("probe")),
             dicast: Dicast::new(
@@ -179,10 +183,7 @@ impl Runtime {
             clock,
             &parts.seed,
         );
-        let config = libp2p::swarm::Config::with_tokio_executor()
-            .with_idle_connection_timeout(parts.options.idle_timeout)
-            .with_max_negotiating_inbound_streams(network::NEGOTIATING_STREAMS_MAX)
-            .with_smart_dial();
+        let config = swarm_config(&parts.options);
         let mut swarm = Swarm::new(parts.transport, Boxed::new(behaviour), peer, config);
         for address in &parts.options.listen {
             swarm
@@ -206,6 +207,7 @@ impl Runtime {
             links: Links::default(),
             reach: Reachability::default(),
             tree: Tree::new(rng("tree")),
+            keys,
             tellers,
             deploys: BTreeMap::new(),
             attaches: BTreeMap::new(),
@@ -238,6 +240,7 @@ impl Runtime {
                 _ = publish.tick() => {
                     core.publish_summary();
                     core.look_at_cell();
+                    core.look_at_keys();
                 }
                 () = &mut seat, if waits => {
                     waits = false;
@@ -247,6 +250,13 @@ impl Runtime {
             }
         }
     }
+}
+
+fn swarm_config(options: &NetOptions) -> libp2p::swarm::Config {
+    libp2p::swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(options.idle_timeout)
+        .with_max_negotiating_inbound_streams(network::NEGOTIATING_STREAMS_MAX)
+        .with_smart_dial()
 }
 
 impl Core {

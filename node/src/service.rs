@@ -1,13 +1,15 @@
 //! What a node answers over `opus-ipc/1`: the methods of ipc.md on a running node.
 //!
 //! The dispatcher of `opus-ipc` decodes, limits and authorises; here each method becomes a question
-//! to the node's loop or to its data plane. An attachment belongs to its connection and ends with
-//! it. *Confused deputy*: no method takes a path, command, URL or address that the node opens.
+//! to the node's loop or to its data plane. Attachments, and values of keys, belong to their
+//! connection and end with it. *Confused deputy*: no method takes a path, command, URL or address
+//! that the node opens.
 
 mod apps;
 mod attach;
 mod dicast;
 mod frames;
+mod keys;
 mod look;
 mod members;
 
@@ -77,6 +79,9 @@ impl Service for NodeService {
         match request {
             Request::FramesSend(params, reply) => self.0.send(conn, params, reply),
             Request::FramesFlush(params, reply) => self.0.flush(conn, params, reply),
+            Request::DicastDefine(params, reply) => self.0.dicast_define(params, reply),
+            Request::DicastSet(params, reply) => self.0.dicast_set(conn, params, reply),
+            Request::DicastUnset(params, reply) => self.0.dicast_unset(conn, params, reply),
             request => {
                 let (inner, conn) = (Arc::clone(&self.0), Arc::clone(conn));
                 tokio::spawn(async move { inner.answer(&conn, request).await });
@@ -86,6 +91,8 @@ impl Service for NodeService {
 
     fn closed(&self, conn: &Arc<Conn>) {
         self.0.end_attachments_of(conn.id);
+        let conn = conn.id;
+        self.0.handle.order(move |core| core.end_program(conn));
     }
 
     fn notice(&self, notice: Notice) {
@@ -159,13 +166,17 @@ impl Inner {
             Request::DicastView(params, reply) => reply.end(self.dicast_view(params).await),
             Request::FramesSend(_, reply) => reply.err(out_of_order()),
             Request::FramesFlush(_, reply) => reply.err(out_of_order()),
+            Request::DicastDefine(_, reply) => reply.err(out_of_order()),
+            Request::DicastSet(_, reply) | Request::DicastUnset(_, reply) => {
+                reply.err(out_of_order());
+            }
         }
     }
 }
 
 /// `call` queues these itself; reaching `answer` is a defect, told instead of hidden.
 fn out_of_order() -> Fault {
-    Fault::new(Code::Internal, "frames were not queued in order")
+    Fault::new(Code::Internal, "the call was not queued in its order")
 }
 
 impl From<Stopped> for Fault {

@@ -124,7 +124,10 @@ impl Service for Desk {
             | Request::AppList(..)
             | Request::AppShow(..)
             | Request::DicastShow(..)
-            | Request::DicastView(..)) => {
+            | Request::DicastView(..)
+            | Request::DicastDefine(..)
+            | Request::DicastSet(..)
+            | Request::DicastUnset(..)) => {
                 other.refuse(Fault::new(Code::Denied, "not at this desk").help("ask another"));
             }
         }

@@ -122,6 +122,26 @@ pub(crate) mod num {
     }
 }
 
+/// The same for two numbers.
+pub(crate) mod num_pair {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    struct Num(#[serde(with = "super::num")] f64);
+
+    pub(crate) fn serialize<S: Serializer>(
+        pair: &(f64, f64),
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        pair.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<(f64, f64), D::Error> {
+        let (Num(first), Num(second)) = Deserialize::deserialize(from)?;
+        Ok((first, second))
+    }
+}
+
 /// The same for an optional number.
 pub(crate) mod maybe_num {
     use serde::{Deserialize, Deserializer, Serializer};

@@ -16,8 +16,8 @@ pub use self::{
         MembershipWatch, Port, Proto, Quote, Resume, Value,
     },
     dicast::{
-        Answer, ClusterLine, DicastShow, DicastView, KeyLine, KeyName, PartLine, QuantileLine,
-        Scope, SeatLine, TopLine, Tree, View,
+        Answer, ClusterLine, Defined, DicastDefine, DicastSet, DicastShow, DicastUnset, DicastView,
+        KeyLine, KeyName, PartLine, QuantileLine, Scope, SeatLine, TopLine, Tree, View,
     },
     frame::{Code, End, Fault, FromClient, FromNode, Goaway, Hello, LimitsSaid, Role, Welcome},
     frames::{Frame, FramesFlush, FramesRecv, FramesSend, Sent},

@@ -4,9 +4,10 @@ use crate::{
     body::Body,
     message::{
         AppAttach, AppDeploy, AppDetach, AppLine, AppList, AppRetire, AppShow, AppUpdate, AppView,
-        Attached, Check, Deployed, DicastShow, DicastView, Empty, EventItem, Frame, FramesFlush,
-        FramesRecv, FramesSend, IpcSchema, MemberItem, MembershipWatch, NodeDoctor, NodeDrain,
-        NodeEvents, NodeLogSet, NodePeers, NodeStatus, PeerLine, Role, Sent, Status, Tree, View,
+        Attached, Check, Defined, Deployed, DicastDefine, DicastSet, DicastShow, DicastUnset,
+        DicastView, Empty, EventItem, Frame, FramesFlush, FramesRecv, FramesSend, IpcSchema,
+        MemberItem, MembershipWatch, NodeDoctor, NodeDrain, NodeEvents, NodeLogSet, NodePeers,
+        NodeStatus, PeerLine, Role, Sent, Status, Tree, View,
     },
 };
 
@@ -65,6 +66,9 @@ macro_rules! for_each_method {
             MembershipWatch, "membership.watch", Component, watch, MemberItem;
             DicastShow, "dicast.show", App, call, Tree;
             DicastView, "dicast.view", App, call, View;
+            DicastDefine, "dicast.define", App, call, Defined;
+            DicastSet, "dicast.set", App, call, Empty;
+            DicastUnset, "dicast.unset", App, call, Empty;
         }
     };
 }

@@ -17,6 +17,17 @@ pub(super) type Ask = Box<dyn FnOnce(&mut Core) + Send>;
 #[error("the node is stopping")]
 pub struct Stopped;
 
+/// A place in the loop's queue, behind all that was put there before.
+#[derive(Debug)]
+pub struct Place<'a>(mpsc::Permit<'a, Ask>);
+
+impl Place<'_> {
+    /// Runs `order` in the loop when its turn comes.
+    pub fn order(self, order: impl FnOnce(&mut Core) + Send + 'static) {
+        self.0.send(Box::new(order));
+    }
+}
+
 /// A running node. Cheap to clone; the node stops when the last one is dropped.
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -64,6 +75,15 @@ impl Handle {
         if let Err(mpsc::error::TrySendError::Full(ask)) = self.asks.try_send(Box::new(order)) {
             let asks = self.asks.clone();
             tokio::spawn(async move { drop(asks.send(ask).await) });
+        }
+    }
+
+    /// A place in the queue, for what must keep its order; `None` if it is full.
+    pub fn place(&self) -> Result<Option<Place<'_>>, Stopped> {
+        match self.asks.try_reserve() {
+            Ok(permit) => Ok(Some(Place(permit))),
+            Err(mpsc::error::TrySendError::Full(())) => Ok(None),
+            Err(mpsc::error::TrySendError::Closed(())) => Err(Stopped),
         }
     }
 

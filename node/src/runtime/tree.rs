@@ -28,7 +28,8 @@ const WAIT_ALONE: Duration = Duration::from_secs(1);
 const WAIT_NAMED: Duration = Duration::from_secs(5);
 /// Most contacts told at once; dicast keeps sixteen.
 const CONTACTS_MAX: usize = 8;
-/// The number of every command but measurements: none is refused in a way that asks for an answer.
+/// The number of every command but measurements and those of programs: none is refused in a way
+/// that asks for an answer.
 pub(super) const COMMAND: u64 = 0;
 
 /// See the module.
@@ -190,7 +191,9 @@ impl Core {
                 self.tellers.tell(Level::Debug, "dicast", msg);
             }
             Event::Refused { id, reason } => {
-                tracing::debug!(id, ?reason, "dicast refused a command");
+                if !self.keys.on_refused(id, reason) {
+                    tracing::debug!(id, ?reason, "dicast refused a command");
+                }
             }
         }
     }

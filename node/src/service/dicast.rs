@@ -3,14 +3,14 @@
 use opus_core::{NodeId, Time};
 use opus_dicast::{
     Dicast, Scope,
-    aggregate::{self, Entry, Function, KeyId, KeySpec, Value},
+    aggregate::{self, Entry, KeyId, KeySpec, Value},
     cluster::{Ancestor, View as Cluster},
 };
 use opus_ipc::message::{
     Answer, ClusterLine, Code, DicastView, Fault, KeyLine, KeyName, PartLine, QuantileLine,
     Scope as Said, SeatLine, TopLine, Tree, View,
 };
-use opus_site::summary;
+use opus_site::{keys, summary};
 
 use super::Inner;
 use crate::runtime::Core;
@@ -40,18 +40,10 @@ pub(super) fn nodes(core: &Core) -> Option<Answer> {
 
 fn view(core: &Core, params: &DicastView) -> Result<View, Fault> {
     let dicast = core.dicast();
-    let key = key_of(params.key.as_ref())?;
-    let name = summary::name_of(key);
-    let known_as = name.map_or_else(|| key.0.to_string(), str::to_owned);
+    let (key, name) = key_of(core, params.key.as_ref())?;
+    let known_as = name.clone().unwrap_or_else(|| key.0.to_string());
     let Some(spec) = dicast.spec(key) else {
-        let fault = Fault::new(Code::NotFound, format!("no key {known_as} in this tree"));
-        let fault = fault.help("opus-node dicast");
-        // Those of the site manager come with the tree.
-        return Err(if name.is_some() {
-            fault.retry_ms(RETRY_MS)
-        } else {
-            fault
-        });
+        return Err(unknown(key, &known_as));
     };
     let said_scope = params.scope.unwrap_or(Said::Root);
     let scope = match said_scope {
@@ -66,7 +58,7 @@ fn view(core: &Core, params: &DicastView) -> Result<View, Fault> {
     })?;
     Ok(View {
         key: key.0,
-        name: name.map(str::to_owned),
+        name,
         scope: said_scope,
         level: params.level,
         answer: said(&answer, spec),
@@ -76,20 +68,47 @@ fn view(core: &Core, params: &DicastView) -> Result<View, Fault> {
     })
 }
 
-/// Errors: no key has this name.
-fn key_of(named: Option<&KeyName>) -> Result<KeyId, Fault> {
-    match named {
-        None => Ok(KeyId::MEMBERS),
-        Some(KeyName::Number(number)) => Ok(KeyId(*number)),
-        Some(KeyName::Name(name)) => summary::by_name(name).map(|key| key.id).ok_or_else(|| {
-            let known: Vec<_> = summary::KEYS.iter().map(|key| key.name).collect();
-            let msg = format!(
-                "no key {name:?}; those with a name are {}",
-                known.join(", ")
-            );
-            Fault::new(Code::NotFound, msg).help("opus-node dicast")
-        }),
+/// The key and its name, if it has one here. Errors: no key can have this name.
+fn key_of(core: &Core, named: Option<&KeyName>) -> Result<(KeyId, Option<String>), Fault> {
+    let key = match named {
+        None => KeyId::MEMBERS,
+        Some(KeyName::Number(number)) => KeyId(*number),
+        Some(KeyName::Name(name)) => {
+            let every_node = summary::by_name(name).map(|key| Ok(key.id));
+            let key = every_node.unwrap_or_else(|| core.program_keys().key_of(name));
+            let key = key.map_err(|error| {
+                let msg = format!("no key {name:?}: {error}");
+                Fault::new(Code::NotFound, msg).help("opus-node dicast")
+            })?;
+            return Ok((key, Some(name.clone())));
+        }
+    };
+    Ok((key, key_name(core, key)))
+}
+
+/// The name of a key that every node has, or that programs of this one named.
+fn key_name(core: &Core, key: KeyId) -> Option<String> {
+    let name = summary::name_of(key).or_else(|| core.program_keys().name_of(key));
+    name.map(str::to_owned)
+}
+
+/// The tree has no such key.
+fn unknown(key: KeyId, known_as: &str) -> Fault {
+    let fault = |msg| Fault::new(Code::NotFound, msg).help("opus-node dicast");
+    if summary::name_of(key).is_some() {
+        // Those of the site manager come with the tree.
+        return fault(format!("no key {known_as} in this tree yet")).retry_ms(RETRY_MS);
     }
+    if known_as == key.0.to_string() {
+        return fault(format!("no key {known_as} in this tree"));
+    }
+    let every_node: Vec<_> = summary::KEYS.iter().map(|key| key.name).collect();
+    fault(format!(
+        "no key {known_as:?} in this tree (it would be {}): no program has defined it, as far as \
+         is known here; those of every node are {}",
+        key.0,
+        every_node.join(", ")
+    ))
 }
 
 /// Errors: this node is in no cluster of that level.
@@ -131,7 +150,7 @@ fn top(answer: &aggregate::Answer) -> Option<Vec<TopLine>> {
         return None;
     };
     let line = |entry: &Entry| TopLine {
-        node: data_encoding::HEXLOWER.encode(&entry.node.to_le_bytes()),
+        node: data_encoding::HEXLOWER.encode(&entry.node.to_be_bytes()),
         v: f64::from(entry.value),
     };
     Some(list.entries().iter().map(line).collect())
@@ -174,7 +193,7 @@ fn tree(core: &Core) -> Tree {
         posts: dicast.posts().map(cluster).collect(),
         keys: dicast
             .key_specs()
-            .map(|(key, spec)| line(dicast, now, key, spec))
+            .map(|(key, spec)| line(core, now, key, spec))
             .collect(),
     }
 }
@@ -224,32 +243,17 @@ fn seats(view: &Cluster) -> Vec<SeatLine> {
     seats.collect()
 }
 
-fn line(dicast: &Dicast, now: Time, key: KeyId, spec: &KeySpec) -> KeyLine {
+fn line(core: &Core, now: Time, key: KeyId, spec: &KeySpec) -> KeyLine {
     let of = |scope| {
-        let answer = dicast.view(now, key, scope)?;
+        let answer = core.dicast().view(now, key, scope)?;
         Some(said(&answer, spec))
     };
     KeyLine {
         key: key.0,
-        name: summary::name_of(key).map(str::to_owned),
-        function: word(spec.function),
+        name: key_name(core, key),
+        function: keys::word(spec.function),
         own: of(Scope::Own).map(|answer| answer.v),
         cluster: of(Scope::Cluster),
         root: of(Scope::Root),
-    }
-}
-
-fn word(function: Function) -> String {
-    match function {
-        Function::Count => "count".to_owned(),
-        Function::Sum => "sum".to_owned(),
-        Function::Mean => "mean".to_owned(),
-        Function::WeightedMean => "weighted mean".to_owned(),
-        Function::Variance => "variance".to_owned(),
-        Function::Min => "min".to_owned(),
-        Function::Max => "max".to_owned(),
-        Function::TopK(length) => format!("top {length}"),
-        Function::Quantiles => "quantiles".to_owned(),
-        Function::Distinct => "distinct".to_owned(),
     }
 }

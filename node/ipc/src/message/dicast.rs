@@ -3,12 +3,14 @@
 use opus_core::Malformed;
 use serde::{Deserialize, Serialize};
 
-use crate::body::{bodies, maybe_num, num};
+use crate::body::{bodies, maybe_num, num, num_pair};
 
 /// Highest level of a cluster.
 const LEVELS_MAX: u8 = 6;
 /// Longest name of a key, bytes.
 const NAME_MAX: usize = 64;
+/// Longest word for a function, bytes.
+const FUNCTION_MAX: usize = 32;
 
 /// `dicast.show`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,64 @@ pub struct DicastView {
     /// Whether to tell of the node's neighbours too, one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<bool>,
+}
+
+/// `dicast.define`: what a key of programs' own is, for the whole network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DicastDefine {
+    /// Its name.
+    pub name: String,
+    /// What is made of the values, as `dicast.show` says it: such as `sum`, `mean` or `top 3`.
+    pub function: String,
+    /// Least and greatest value of a node.
+    #[serde(with = "num_pair")]
+    pub range: (f64, f64),
+    /// By how much an answer for the whole may be wrong; not at all if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_num")]
+    pub eps: Option<f64>,
+    /// Whether a change travels at once, instead of with the next beat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eager: Option<bool>,
+    /// Whether a node knows its own cluster exactly, as it does if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact: Option<bool>,
+    /// Whether `eps` is for three standard deviations of independent errors, not for the worst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistical: Option<bool>,
+    /// A change within `eps` is told after this all the same; 60,000 if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
+}
+
+/// Result of `dicast.define`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Defined {
+    /// The key's number, which follows from its name.
+    pub key: u16,
+    /// Its name.
+    pub name: String,
+    /// Whether it was not defined, or otherwise, before.
+    pub new: bool,
+}
+
+/// `dicast.set`: this node's value of a program's key, until the connection ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DicastSet {
+    /// The key's name.
+    pub key: String,
+    /// The value.
+    #[serde(with = "num")]
+    pub value: f64,
+    /// With a weighted mean alone: how much the value counts, 0 to 1; 1 if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_num")]
+    pub weight: Option<f64>,
+}
+
+/// `dicast.unset`: withdraws the value that this connection set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DicastUnset {
+    /// The key's name.
+    pub key: String,
 }
 
 /// A key by its number or its name.
@@ -220,14 +280,52 @@ pub struct KeyLine {
     pub root: Option<Answer>,
 }
 
-bodies!(DicastShow, DicastView => view, View => viewed, Tree);
+bodies!(
+    DicastShow,
+    DicastView => view,
+    DicastDefine => define,
+    DicastSet => set,
+    DicastUnset => unset,
+    Defined,
+    View => viewed,
+    Tree,
+);
+
+fn name(name: &str) -> Result<(), Malformed> {
+    match name.len() {
+        0 => Err(Malformed::Invalid("a key's name of no bytes")),
+        1..=NAME_MAX => Ok(()),
+        _ => Err(Malformed::Invalid("a key's name of more than 64 bytes")),
+    }
+}
+
+fn define(params: &DicastDefine) -> Result<(), Malformed> {
+    name(&params.name)?;
+    if params.function.len() > FUNCTION_MAX {
+        return Err(Malformed::Invalid("a function of more than 32 bytes"));
+    }
+    if params.eps.is_some_and(|eps| eps < 0.0) {
+        return Err(Malformed::Invalid("eps is 0 or more"));
+    }
+    Ok(())
+}
+
+fn set(params: &DicastSet) -> Result<(), Malformed> {
+    name(&params.key)?;
+    let weight = params.weight.unwrap_or(1.0);
+    let within = (0.0..=1.0).contains(&weight);
+    within
+        .then_some(())
+        .ok_or(Malformed::Invalid("a weight is 0 to 1"))
+}
+
+fn unset(params: &DicastUnset) -> Result<(), Malformed> {
+    name(&params.key)
+}
 
 fn view(params: &DicastView) -> Result<(), Malformed> {
-    match &params.key {
-        Some(KeyName::Name(name)) if name.len() > NAME_MAX => {
-            return Err(Malformed::Invalid("a key's name of more than 64 bytes"));
-        }
-        _ => {}
+    if let Some(KeyName::Name(text)) = &params.key {
+        name(text)?;
     }
     match (params.scope, params.level) {
         (Some(Scope::Above), Some(1..=LEVELS_MAX)) => Ok(()),
@@ -254,10 +352,65 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{body::Body, json};
+    use crate::{
+        body::{Body, Raw},
+        json,
+    };
+
+    fn raw(value: &Value) -> Raw {
+        json::to_raw(value).unwrap()
+    }
 
     fn read<T: Body>(value: &Value) -> Result<T, Malformed> {
-        json::to_raw(value).unwrap().get()
+        raw(value).get()
+    }
+
+    #[test]
+    fn a_definition_is_read_with_whole_numbers_and_refused_beyond_its_limits() {
+        let with = |key: &str, value: Value| {
+            let mut params = json!({"name": "a.b", "function": "sum", "range": [0, 1.5]});
+            params[key] = value;
+            read::<DicastDefine>(&params)
+        };
+        let read = with("eps", json!(1)).unwrap();
+        assert_eq!((read.range, read.eps), ((0.0, 1.5), Some(1.0)));
+        for (key, value) in [
+            ("name", json!("")),
+            ("name", json!("a".repeat(65))),
+            ("function", json!("a".repeat(33))),
+            ("eps", json!(-0.5)),
+            ("eps", json!("1")),
+            ("range", json!([0])),
+            ("range", json!([0, 1, 2])),
+            ("range", json!(["0", 1])),
+            ("exact", json!(1)),
+            ("age_ms", json!(-1)),
+        ] {
+            assert!(with(key, value.clone()).is_err(), "{key}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_a_number_with_a_weight_of_0_to_1() {
+        let of = |value: Value| read::<DicastSet>(&value);
+        let plain = of(json!({"key": "a", "value": 7})).unwrap();
+        assert_eq!(
+            (plain.value.to_bits(), plain.weight),
+            (7_f64.to_bits(), None)
+        );
+        let weighted = of(json!({"key": "a", "value": -0.5, "weight": 1}));
+        assert_eq!(weighted.unwrap().weight, Some(1.0));
+        for refused in [
+            json!({"key": "a"}),
+            json!({"key": "", "value": 1}),
+            json!({"key": 40, "value": 1}),
+            json!({"key": "a", "value": "1"}),
+            json!({"key": "a", "value": 1, "weight": 1.5}),
+            json!({"key": "a", "value": 1, "weight": -1}),
+        ] {
+            assert!(of(refused.clone()).is_err(), "{refused}");
+        }
+        assert!(read::<DicastUnset>(&json!({"key": "a".repeat(65)})).is_err());
     }
 
     #[test]

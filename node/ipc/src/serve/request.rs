@@ -8,9 +8,10 @@ use crate::{
     body::Body,
     message::{
         AppAttach, AppDeploy, AppDetach, AppLine, AppList, AppRetire, AppShow, AppUpdate, AppView,
-        Attached, Check, Deployed, DicastShow, DicastView, Empty, EventItem, Fault, Frame,
-        FramesFlush, FramesRecv, FramesSend, MemberItem, MembershipWatch, NodeDoctor, NodeDrain,
-        NodeEvents, NodeLogSet, NodePeers, NodeStatus, PeerLine, Sent, Status, Tree, View,
+        Attached, Check, Defined, Deployed, DicastDefine, DicastSet, DicastShow, DicastUnset,
+        DicastView, Empty, EventItem, Fault, Frame, FramesFlush, FramesRecv, FramesSend,
+        MemberItem, MembershipWatch, NodeDoctor, NodeDrain, NodeEvents, NodeLogSet, NodePeers,
+        NodeStatus, PeerLine, Sent, Status, Tree, View,
     },
     method::{Method, for_each_method},
 };
@@ -97,7 +98,10 @@ impl Request {
             | Self::FramesRecv(..)
             | Self::MembershipWatch(..)
             | Self::DicastShow(..)
-            | Self::DicastView(..) => None,
+            | Self::DicastView(..)
+            | Self::DicastDefine(..)
+            | Self::DicastSet(..)
+            | Self::DicastUnset(..) => None,
         }
     }
 }

@@ -53,6 +53,9 @@ pub(super) fn all() -> Vec<(&'static str, Vec<Vector>)> {
             Method::MembershipWatch => membership_watch(&mut of),
             Method::DicastShow => dicast::show(&mut of),
             Method::DicastView => dicast::view(&mut of),
+            Method::DicastDefine => dicast::define(&mut of),
+            Method::DicastSet => dicast::set(&mut of),
+            Method::DicastUnset => dicast::unset(&mut of),
             Method::IpcSchema => ipc_schema(&mut of),
         }
         all.push((method.name(), of.vectors));

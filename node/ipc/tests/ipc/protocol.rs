@@ -106,6 +106,44 @@ async fn a_faulty_call_is_answered_on_its_number_and_the_connection_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keys_of_programs_are_checked_before_the_node_sees_them() {
+    let (_, server) = server();
+    let mut bare = Bare::open(&server, Peer::app()).await;
+    let range = json!([0, 1]);
+    let lawful = json!({"name": "a", "function": "sum", "range": range});
+    for (call, method, params, code) in [
+        (1, "dicast.define", json!({"name": "a"}), Code::BadRequest),
+        (
+            2,
+            "dicast.define",
+            json!({"name": "", "function": "sum", "range": range}),
+            Code::BadRequest,
+        ),
+        (
+            3,
+            "dicast.define",
+            json!({"name": "a", "function": "sum", "range": range, "eps": -1}),
+            Code::BadRequest,
+        ),
+        (
+            4,
+            "dicast.set",
+            json!({"key": "a", "value": 1, "weight": 2}),
+            Code::BadRequest,
+        ),
+        (5, "dicast.unset", json!({"key": 40}), Code::BadRequest),
+        // This came through; the desk has no answer to it.
+        (6, "dicast.define", lawful.clone(), Code::Unsupported),
+    ] {
+        bare.call(call, method, params).await;
+        assert_eq!(bare.err().await, (call, code), "{method}");
+    }
+    let mut component = Bare::open(&server, Peer::component("ticker.me")).await;
+    component.call(1, "dicast.define", lawful).await;
+    assert_eq!(component.err().await, (1, Code::Denied));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_component_has_its_own_application_only() {
     let (_, server) = server();
     let mut bare = Bare::open(&server, Peer::component("ticker.me")).await;

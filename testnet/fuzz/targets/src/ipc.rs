@@ -5,10 +5,10 @@ use opus_ipc::{
     Body, Method, Raw, json,
     message::{
         AppAttach, AppDeploy, AppDetach, AppLine, AppList, AppRetire, AppShow, AppUpdate, AppView,
-        Attached, Check, Deployed, DicastShow, DicastView, EventItem, Frame, FramesFlush,
-        FramesRecv, FramesSend, FromClient, FromNode, MemberItem, MembershipWatch, NodeDoctor,
-        NodeDrain, NodeEvents, NodeLogSet, NodePeers, NodeStatus, PeerLine, Sent, Status, Tree,
-        View,
+        Attached, Check, Defined, Deployed, DicastDefine, DicastSet, DicastShow, DicastUnset,
+        DicastView, EventItem, Frame, FramesFlush, FramesRecv, FramesSend, FromClient, FromNode,
+        MemberItem, MembershipWatch, NodeDoctor, NodeDrain, NodeEvents, NodeLogSet, NodePeers,
+        NodeStatus, PeerLine, Sent, Status, Tree, View,
     },
     wire,
 };
@@ -70,6 +70,9 @@ fn asked(method: Option<Method>, params: &Raw) {
         Some(Method::MembershipWatch) => body::<MembershipWatch>(params),
         Some(Method::DicastShow) => body::<DicastShow>(params),
         Some(Method::DicastView) => body::<DicastView>(params),
+        Some(Method::DicastDefine) => body::<DicastDefine>(params),
+        Some(Method::DicastSet) => body::<DicastSet>(params),
+        Some(Method::DicastUnset) => body::<DicastUnset>(params),
         Some(Method::IpcSchema) | None => {}
     }
 }
@@ -90,6 +93,7 @@ fn told(call: u32, raw: &Raw) {
         10 => body::<MemberItem>(raw),
         11 => body::<Tree>(raw),
         12 => body::<View>(raw),
+        13 => body::<Defined>(raw),
         _ => body::<String>(raw),
     }
 }

@@ -1,9 +1,10 @@
-//! Of `dicast.show` and `dicast.view`.
+//! Of `dicast.*`.
 
 use super::{Of, PEER};
 use crate::message::{
-    Answer, ClusterLine, Code, DicastShow, DicastView, Fault, KeyLine, KeyName, PartLine,
-    QuantileLine, Scope, SeatLine, TopLine, Tree, View,
+    Answer, ClusterLine, Code, Defined, DicastDefine, DicastSet, DicastShow, DicastUnset,
+    DicastView, Empty, Fault, KeyLine, KeyName, PartLine, QuantileLine, Scope, SeatLine, TopLine,
+    Tree, View,
 };
 
 const ANSWER: Answer = Answer {
@@ -157,4 +158,67 @@ pub(super) fn view(of: &mut Of) {
     of.err("unknown key", 3, unknown.help("opus-node dicast"));
     let early = Fault::new(Code::Unavailable, "no value of load is known yet");
     of.err("nothing known yet", 2, early.retry_ms(1_000));
+}
+
+pub(super) fn define(of: &mut Of) {
+    let plain = DicastDefine {
+        name: "ticker.queue".to_owned(),
+        function: "sum".to_owned(),
+        range: (0.0, 4_096.0),
+        eps: None,
+        eager: None,
+        exact: None,
+        statistical: None,
+        age_ms: None,
+    };
+    let full = DicastDefine {
+        function: "weighted mean".to_owned(),
+        range: (-40.0, 60.0),
+        eps: Some(0.5),
+        eager: Some(true),
+        exact: Some(false),
+        statistical: Some(true),
+        age_ms: Some(10_000),
+        ..plain.clone()
+    };
+    let defined = |new| Defined {
+        key: 33_847,
+        name: "ticker.queue".to_owned(),
+        new,
+    };
+    of.req("an exact sum", 1, &plain);
+    of.req("all that can be said", 2, &full);
+    of.res("new to the network", 1, &defined(true));
+    of.res("known, and alike", 2, &defined(false));
+    let other = Fault::new(Code::Exists, "another key has this number");
+    of.err("known, and other", 3, other.help("opus-node dicast 33847"));
+}
+
+pub(super) fn set(of: &mut Of) {
+    let plain = DicastSet {
+        key: "ticker.queue".to_owned(),
+        value: 17.0,
+        weight: None,
+    };
+    let weighted = DicastSet {
+        value: -0.5,
+        weight: Some(0.25),
+        ..plain.clone()
+    };
+    of.req("a number", 1, &plain);
+    of.req("a number and its weight", 2, &weighted);
+    of.res("done", 1, &Empty {});
+    let busy = Fault::new(Code::Busy, "held by another connection");
+    of.err("another program's", 3, busy);
+}
+
+pub(super) fn unset(of: &mut Of) {
+    let key = "ticker.queue".to_owned();
+    of.req("request", 1, &DicastUnset { key });
+    of.res("done", 1, &Empty {});
+    let none = Fault::new(
+        Code::NotFound,
+        "this connection has no value of ticker.queue",
+    );
+    of.err("nothing to withdraw", 2, none);
 }
