@@ -14,6 +14,7 @@ mod dicast;
 mod doctor;
 mod exit;
 mod identify;
+mod keys;
 mod look;
 mod output;
 mod publish;

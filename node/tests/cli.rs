@@ -137,6 +137,8 @@ fn without_a_node_verbs_say_so_and_print_nothing() {
         "events --count 1",
         "dicast",
         "dicast load --scope own --json",
+        "dicast define t --function sum --min 0 --max 1",
+        "dicast set t 1",
         "app list",
         "call node.status {}",
         "drain",
@@ -191,6 +193,7 @@ fn a_configuration_is_checked() {
 fn a_wrong_usage_is_told_apart_from_a_failure() {
     let bench = Bench::new();
     for line in [
+        "dicast load set t 1",
         "",
         "fly",
         "id new",

@@ -156,6 +156,9 @@ pub(super) struct StatusArgs {
 /// `dicast`
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct DicastArgs {
+    /// What to do, if not to look.
+    #[command(subcommand)]
+    pub(super) verb: Option<DicastVerb>,
     /// This key alone: its name or number
     pub(super) key: Option<String>,
     /// Of which part of the tree [default: root]
@@ -167,6 +170,69 @@ pub(super) struct DicastArgs {
     /// Each neighbour too: the members of the node's cluster, and the clusters beside it and above
     #[arg(long)]
     pub(super) parts: bool,
+}
+
+/// The verbs of `dicast`.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum DicastVerb {
+    /// Say what a key of your own is, for the whole network and for good
+    Define(DefineArgs),
+    /// Set this node's value of a key, until the command ends
+    Set(SetArgs),
+}
+
+/// `dicast define`
+#[derive(Args, Clone, Debug)]
+pub(super) struct DefineArgs {
+    /// a-z, then a-z 0-9 . _ -, such as my-app.queue
+    pub(super) name: String,
+    /// count, sum, mean, weighted-mean, variance, min, max, quantiles, top-1 to top-16
+    #[arg(long, value_name = "WORD")]
+    pub(super) function: String,
+    /// Least value of a node
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = finite)]
+    pub(super) min: f64,
+    /// Greatest value of a node
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = finite)]
+    pub(super) max: f64,
+    /// By how much an answer may be wrong [default: 0]
+    #[arg(long, value_name = "N", value_parser = finite)]
+    pub(super) eps: Option<f64>,
+    /// Changes travel at once
+    #[arg(long)]
+    pub(super) eager: bool,
+    /// Nodes need not know their own cluster exactly
+    #[arg(long)]
+    pub(super) inexact: bool,
+    /// --eps is for three standard deviations, not for the worst
+    #[arg(long)]
+    pub(super) statistical: bool,
+    /// Tell a change within --eps after so long, milliseconds [default: 60000]
+    #[arg(long, value_name = "MS")]
+    pub(super) age: Option<u64>,
+}
+
+/// `dicast set`
+#[derive(Args, Clone, Debug)]
+pub(super) struct SetArgs {
+    /// The key's name
+    pub(super) name: String,
+    /// The value
+    #[arg(allow_negative_numbers = true, value_parser = finite)]
+    pub(super) value: f64,
+    /// Of a weighted mean: how much the value counts, 0 to 1
+    #[arg(long, value_name = "N", value_parser = finite)]
+    pub(super) weight: Option<f64>,
+    /// Keep the value until interrupted
+    #[arg(long)]
+    pub(super) hold: bool,
+}
+
+/// A number that is one.
+fn finite(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let finite = number.is_finite().then_some(number);
+    finite.ok_or_else(|| "not a finite number".to_owned())
 }
 
 /// The parts of the tree.
@@ -440,10 +506,28 @@ mod tests {
             "dicast load --scope cluster",
             "dicast 40 --level 2",
             "dicast load --parts --json",
+            "--socket S dicast define my-app.t --function mean --min -40 --max 60 --eps .5 --json",
+            "dicast define n --function count --min 0 --max 1 --eager --inexact --age 500",
+            "dicast set my-app.t -3.5 --hold",
+            "dicast set w 1 --weight 0.5",
+            "dicast --socket S --json set w 1",
             "call node.status {}",
         ] {
             let words = std::iter::once("opus-node").chain(line.split_whitespace());
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_refused() {
+        for line in [
+            "dicast set t nan",
+            "dicast set t inf",
+            "dicast set t warm",
+            "dicast define t --function mean --min 0",
+        ] {
+            let words = std::iter::once("opus-node").chain(line.split_whitespace());
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
         }
     }
 }

@@ -8,20 +8,30 @@ use opus_ipc::message::{
 };
 
 use super::{
-    args::{DicastArgs, Global},
+    args::{DicastArgs, DicastVerb, Global},
     connect::connect,
     exit::{Exit, Failure},
+    keys,
     output::{Output, duration, table},
 };
 
-/// The tree and all keys; or one key, if it is named.
+/// The tree and all keys; or one key, if it is named. Or a verb about keys of one's own.
 pub(super) async fn dicast(
     global: &Global,
     args: &DicastArgs,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let client = connect(global).await?;
     let one = args.key.is_some() || args.scope.is_some() || args.level.is_some() || args.parts;
+    if one && args.verb.is_some() {
+        let message = "dicast: KEY, --scope, --level and --parts do not go with define or set";
+        return Err(Failure::usage(message).help("opus-node dicast --help"));
+    }
+    match &args.verb {
+        Some(DicastVerb::Define(args)) => return keys::define(global, args, output).await,
+        Some(DicastVerb::Set(args)) => return keys::set(global, args, output).await,
+        None => {}
+    }
+    let client = connect(global).await?;
     if !one {
         let tree = client.call(&DicastShow {}).await?;
         output.result(&tree, |to| show_tree(to, &tree))?;

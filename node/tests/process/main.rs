@@ -11,6 +11,7 @@ mod discovery;
 mod files;
 mod hostile_peers;
 mod hostile_programs;
+mod keys;
 mod life;
 mod restart;
 mod state;
