@@ -120,44 +120,42 @@ pub(super) fn view(of: &mut Of) {
         }]),
         ..of_root.clone()
     };
-    let part = |level, seat, peer: Option<&str>| PartLine {
-        level,
-        seat,
-        peer: peer.map(str::to_owned),
-        answer: ANSWER,
-    };
-    let parted = View {
-        parts: Some(vec![
-            part(0, 63, Some(PEER)),
-            part(0, 2, None),
-            part(5, 0, None),
-        ]),
-        ..of_root.clone()
-    };
-    let unparted = View {
-        parts: Some(Vec::new()),
-        ..of_root.clone()
-    };
     let load = || KeyName::Name("load".to_owned());
     of.req("how many nodes there are", 1, &DicastView::default());
     of.req("by name", 2, &named(load(), Scope::Root, None));
     let above = named(KeyName::Number(40), Scope::Above, Some(2));
     of.req("by number, of a cluster above", 3, &above);
     of.req("this node's own", 4, &named(load(), Scope::Own, None));
-    let parts = DicastView {
-        parts: Some(true),
-        ..named(load(), Scope::Root, None)
-    };
-    of.req("with the neighbours", 5, &parts);
     of.res("a number", 2, &of_root);
     of.res("a list", 3, &list);
     of.res("a distribution", 4, &distribution);
-    of.res("with neighbours", 5, &parted);
-    of.res("without any neighbour", 5, &unparted);
+    view_parts(of, &of_root);
     let unknown = Fault::new(Code::NotFound, "no key 40 in this tree");
     of.err("unknown key", 3, unknown.help("opus-node dicast"));
     let early = Fault::new(Code::Unavailable, "no value of load is known yet");
     of.err("nothing known yet", 2, early.retry_ms(1_000));
+}
+
+fn view_parts(of: &mut Of, of_root: &View) {
+    let part = |level, seat, peer: Option<&str>| PartLine {
+        level,
+        seat,
+        peer: peer.map(str::to_owned),
+        answer: ANSWER,
+    };
+    let with = |parts| View {
+        parts: Some(parts),
+        ..of_root.clone()
+    };
+    let request = DicastView {
+        key: Some(KeyName::Name("load".to_owned())),
+        parts: Some(true),
+        ..DicastView::default()
+    };
+    let (near, beside, far) = (part(0, 63, Some(PEER)), part(1, 2, None), part(5, 0, None));
+    of.req("with the neighbours", 5, &request);
+    of.res("with neighbours", 5, &with(vec![near, beside, far]));
+    of.res("without any neighbour", 5, &with(Vec::new()));
 }
 
 pub(super) fn define(of: &mut Of) {
