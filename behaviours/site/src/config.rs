@@ -45,9 +45,9 @@ pub struct Config {
     pub cell_interval: Duration,
     /// Suspects that the probe is asked for at once. Overflow: left to the silence of their edges.
     pub suspects_max: usize,
-    /// Keys of dicast that programs of this node may define, in one life of it, or have values of.
-    /// 16: four nodes of many programs fill the table of all, which has room for 63 and forgets
-    /// none. Overflow: refused.
+    /// Keys of dicast that programs of this node have defined, as long as they are there, or have
+    /// values of. 16: four nodes of many programs fill the table of all, which has room for 63.
+    /// Overflow: refused.
     pub keys_max: usize,
     /// A measured round trip may be this old.
     pub measure_age_max: Duration,

@@ -5,9 +5,10 @@
 //! there defined it. Two names of one number are told apart only by what they are, and by the node
 //! that remembers under which name it took the number; where neither shows, the two are one key.
 //!
-//! *A definition is for good, a value is its connection's.* The table of all nodes has room for 63
-//! keys and forgets none, so a node defines few. A value ends with the connection that set it, and
-//! a node has one value of a key: while one program holds it no other may set it.
+//! *A definition lives as long as there are values, a value as long as its connection.* The table
+//! of all nodes has room for 63 keys, and forgets one once nobody has had a value of it for ten
+//! minutes; so a node has few. A node has one value of a key: while one program holds it no other
+//! may set it.
 //!
 //! What is decided here is decided before dicast is asked: each method says which [`Change`] is
 //! lawful, the driver gives its command to dicast, and [`Programs::apply`] remembers it once
@@ -150,7 +151,10 @@ pub enum Refusal {
     #[error("{0} has a value of a program here; it can be defined anew once that is withdrawn")]
     InUse(String),
     /// The node has as many keys of programs as it may.
-    #[error("this node has {0} keys of programs, and may have no more: definitions are for good")]
+    #[error(
+        "this node has {0} keys of programs, and may have no more; one is gone ten minutes after \
+         its last value"
+    )]
     Full(usize),
     /// Nobody defined the key, as far as is known here.
     #[error("no key {0:?} is known here; define it first, or wait until its definition arrives")]
@@ -453,22 +457,23 @@ impl Programs {
         ended
     }
 
-    /// Withdraws values of keys that have become others: a node elsewhere may change what it
-    /// defined, and of two that defined a key at once one prevails. Returns which keys dicast is to
-    /// unset, and their names.
+    /// Forgets definitions that are gone, and withdraws values of keys that have become others: a
+    /// node elsewhere may change what it defined, and of two that defined a key at once one
+    /// prevails. A value of a key that is gone stays, for it may come back. Returns which keys
+    /// dicast is to unset, and their names.
     pub fn look(&mut self, dicast: &Dicast) -> Vec<(KeyId, String)> {
         let mut withdrawn = Vec::new();
         for (key, held) in &mut self.keys {
-            let Some((_, of)) = &mut held.holder else {
-                continue;
-            };
-            match dicast.spec(*key) {
-                Some(known) if (known.function, known.range) == (of.function, of.range) => {
-                    *of = *known;
-                }
-                Some(_) | None => {
-                    held.holder = None;
-                    withdrawn.push((*key, held.name.clone()));
+            match (dicast.spec(*key), &mut held.holder) {
+                (None, None) => held.defined = None,
+                (None, Some(_)) | (Some(_), None) => {}
+                (Some(known), Some((_, of))) => {
+                    if (known.function, known.range) == (of.function, of.range) {
+                        *of = *known;
+                    } else {
+                        held.holder = None;
+                        withdrawn.push((*key, held.name.clone()));
+                    }
                 }
             }
         }

@@ -175,7 +175,7 @@ pub(super) struct DicastArgs {
 /// The verbs of `dicast`.
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum DicastVerb {
-    /// Say what a key of your own is, for the whole network and for good
+    /// Say what a key of your own is, for the whole network
     Define(DefineArgs),
     /// Set this node's value of a key, until the command ends
     Set(SetArgs),

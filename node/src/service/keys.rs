@@ -153,8 +153,8 @@ async fn why(word: oneshot::Receiver<Word>) -> Fault {
     };
     match word {
         Word::KeysFull => {
-            let msg = "the network has 63 keys, and its table has room for no more: definitions \
-                       are for good; use a key that is there";
+            let msg = "the network has 63 keys, and its table has room for no more; one is gone \
+                       ten minutes after its last value";
             Fault::new(Code::Quota, msg).help("opus-node dicast")
         }
         Word::Owned(owner) => {

@@ -159,7 +159,7 @@ fn a_value_is_set_replaced_and_withdrawn_by_the_connection_that_holds_it() {
 }
 
 #[test]
-fn values_end_with_their_connection_and_definitions_stay() {
+fn values_end_with_their_connection_and_definitions_stay_for_others() {
     let mut scene = Scene::new();
     let first = scene.define("first", TEMPERATURE).unwrap();
     let second = scene.define("second", TEMPERATURE).unwrap();
@@ -356,4 +356,33 @@ fn what_dicast_refused_is_not_in() {
         | opus_core::Output::Penalise(..) => None,
     });
     assert_eq!(events.collect::<Vec<_>>(), [refused]);
+}
+
+#[test]
+fn a_key_that_nobody_used_is_gone_and_makes_room() {
+    let mut scene = Scene::new();
+    for n in 0..KEYS_MAX {
+        scene.define(&format!("key-{n}"), TEMPERATURE).unwrap();
+    }
+    let full = scene.define("more", TEMPERATURE);
+    assert_eq!(full, Err(Refusal::Full(KEYS_MAX)));
+    scene.set(1, "key-0", 1.0).unwrap();
+    let until = NOW + opus_dicast::Config::default().key_unused * 2;
+    while let Some(due) = scene.dicast.poll_timeout().filter(|due| due.at < until) {
+        scene.dicast.handle_timeout(due.at);
+        while scene.dicast.poll_output().is_some() {}
+    }
+    assert_eq!(scene.programs.look(&scene.dicast), []);
+    let names = (0..KEYS_MAX).map(|n| number_of(&format!("key-{n}")).unwrap());
+    let known: Vec<_> = names.map(|key| scene.programs.name_of(key)).collect();
+    assert_eq!(known, [Some("key-0"), None, None, None]);
+    assert!(scene.dicast.spec(number_of("key-0").unwrap()).is_some());
+    let (_, change) = scene
+        .programs
+        .define("key-1", TEMPERATURE, &scene.dicast)
+        .unwrap();
+    scene
+        .dicast
+        .handle(until, Input::Command(change.unwrap().command(7)));
+    assert!(scene.dicast.spec(number_of("key-1").unwrap()).is_some());
 }
