@@ -1,4 +1,5 @@
-//! What may be done a second, as token buckets, in whole numbers so that equal inputs give equal decisions.
+//! What may be done a second, as token buckets in whole numbers, so that equal inputs give equal
+//! decisions.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! Which keys there are: their specs, who set them, and in which version.
 //!
 //! Every node holds the same table. A change goes to all neighbours in the tree at once, and from
-//! them on; beats carry a digest of the table, so that whoever missed a change gets it with the next
-//! of them. *Of two definitions the newer stands*, and of more keys than there is room for those with
-//! the smallest numbers, so two tables that talk end up equal.
+//! them on; beats carry a digest of the table, so that whoever missed a change gets it with the
+//! next of them. *Of two definitions the newer stands*, and of more keys than there is room for
+//! those with the smallest numbers, so two tables that talk end up equal.
 //!
 //! A key that nobody has a value of expires: who holds the post at the top defines it as gone. That
 //! is remembered for as long as a node may have missed it, and is no part of the digest, so that it

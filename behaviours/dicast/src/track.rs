@@ -1,12 +1,9 @@
 //! What the three sides of a link keep of the values: the member's reports and what came down to
 //! it, the agent's slots and what it pushed.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use opus_core::{NodeId, Time, packed};
+use opus_core::{NodeId, Time};
 
 use crate::{
     aggregate::{
@@ -20,18 +17,13 @@ use crate::{
 
 mod books;
 mod inbox;
+mod words;
 
-pub(crate) use self::inbox::{Ages, Inbox};
-
-/// Words whose time is remembered. Overflow: the oldest is forgotten.
-const WORDS_MAX: usize = 6;
-
-/// How long a word is taken to have been under way whose echo says nothing: longer than a dial with
-/// all its tries.
-const TRANSIT_UNKNOWN: Duration = Duration::from_secs(5);
-
-/// How much of a dwell is not believed: clocks that run by so much more slowly than ours.
-const DRIFT: u32 = 1_000;
+pub use self::words::Echo;
+pub(crate) use self::{
+    inbox::{Ages, Inbox},
+    words::Words,
+};
 
 /// How long whoever comes from elsewhere may still be counted where it was before: until it is
 /// missed there, and all above know.
@@ -44,64 +36,6 @@ const UNHEARD: Duration = Duration::from_secs(15);
 /// How long a cluster that went into its sibling is still counted: until the sibling has told of
 /// those who came.
 const GHOST_FOR: Duration = Duration::from_secs(10);
-
-/// The last word heard from the other end, and how long ago: with it the other end bounds how long
-/// what it hears was under way, by its own clock alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Echo {
-    /// Number of the word; 0 if none was heard.
-    pub number: u32,
-    /// Since then.
-    pub dwell: Duration,
-}
-
-packed!(Echo { number, dwell });
-
-/// When our last words to one peer were said.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Words {
-    number: u32,
-    said: VecDeque<(u32, Time)>,
-}
-
-impl Words {
-    /// Numbers begin at one that an earlier sequence to the same peer is unlikely to have used of
-    /// late.
-    pub(crate) fn new(now: Time) -> Self {
-        let millis = now.as_micros() / 1_000;
-        Self {
-            number: u32::try_from(millis & 0x3fff).unwrap_or_default(),
-            said: VecDeque::new(),
-        }
-    }
-
-    /// The number of a word said now.
-    pub(crate) fn say(&mut self, now: Time) -> u32 {
-        self.number = self.number.saturating_add(1);
-        self.said.push_back((self.number, now));
-        if self.said.len() > WORDS_MAX {
-            self.said.pop_front();
-        }
-        self.number
-    }
-
-    /// At least as long as a message was under way that echoes one of our words: the whole round
-    /// trip.
-    pub(crate) fn round_trip(&self, now: Time, echo: Echo) -> Option<Duration> {
-        let (_, said) = self
-            .said
-            .iter()
-            .find(|(number, _)| *number == echo.number)?;
-        let dwell = echo.dwell.saturating_sub(echo.dwell / DRIFT);
-        // Dwells are rounded up on the wire.
-        let dwell = dwell.saturating_sub(Duration::from_millis(1));
-        Some(now.since(*said).saturating_sub(dwell))
-    }
-
-    pub(crate) fn transit(&self, now: Time, echo: Echo) -> Duration {
-        self.round_trip(now, echo).unwrap_or(TRANSIT_UNKNOWN)
-    }
-}
 
 /// A member's side: its reports to the agent, and what came down from it.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 //! Accuracy budgets: from a key's tolerance to the width of each sender's filter.
 //!
-//! Of the error that a key tolerates half is kept for the way down, for there each change costs every
-//! node a message, while on the way up it goes with a beat; the rest is split over levels
-//! by the number of senders there, and inside a cluster by how much each child moves. The closed
+//! Of the error that a key tolerates half is kept for the way down, for there each change costs
+//! every node a message, while on the way up it goes with a beat; the rest is split over levels by
+//! the number of senders there, and inside a cluster by how much each child moves. The closed
 //! forms minimise reports when children drift at random: a sum over a subtree moves by the root of
 //! its size, and a filter of width `w` around a walk of step `s` is left at the rate `(s/w)^2`.
 //!

@@ -15,10 +15,10 @@
 //! 16 bytes for a number. A list or sketch stands in place of the value, behind its kind.
 //!
 //! A sibling's record stands *beside* those of one's own clusters. It is a number, and for no node
-//! once the sibling is gone; there are many, and each is told roughly. So it takes 6 to 10 bytes:
-//! key; level, with [`BESIDE`] and flags for what else there is; slot; the upper half of the value's
-//! `f32`, unless that is the count; half width, unless it is none; count; age;
-//! missing and double, if there are any.
+//! once the sibling is gone; there are many, each told roughly. So it takes 6 to 10 bytes:
+//! key; level, with [`BESIDE`] and flags for what else there is; slot; the upper half of the
+//! value's `f32`, unless that is the count; half width, unless it is none; count; age; missing and
+//! double, if there are any.
 
 use std::time::Duration;
 

@@ -41,12 +41,12 @@ const FULL_BYTES_MAX: usize = 6_000;
 ///
 /// Packed: a byte of flags and of the number of sets; seq, round and, unless it is none, age in
 /// milliseconds as varints (about 2, 1, 2 bytes); and for each set the number of its changes and
-/// these, newest set first, or the newest alone if nothing is left of the others. Before it the beat
-/// (2 bytes), where the message that carries it does not have the number.
+/// these, newest set first, or the newest alone if nothing is left of the others. Before it the
+/// beat (2 bytes), where the message that carries it does not have the number.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
-    /// Number of the report, rising within its term and not 0: counted by who composed it, or that of
-    /// the message that carries it.
+    /// Number of the report, rising within its term and not 0: counted by who composed it, or that
+    /// of the message that carries it.
     pub beat: u32,
     /// Number of the last set of changes; 0 if there was none.
     pub seq: u32,

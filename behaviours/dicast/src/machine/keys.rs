@@ -131,8 +131,8 @@ impl Dicast {
         }
     }
 
-    /// As who holds the post at the top: a key of which nobody has a value for long is gone. And all
-    /// forget what was gone for long enough.
+    /// As who holds the post at the top: a key of which nobody has a value for long is gone. And
+    /// all forget what was gone for long enough.
     pub(super) fn look_for_unused(&mut self, now: Time) {
         self.keys.sweep(now);
         let top = self.posts.last_key_value();

@@ -19,8 +19,8 @@ pub enum Scope {
     /// Our cluster of level 1.
     Cluster,
     /// A neighbour of ours, as far as our agents have told us of it. Of level 0 the member of our
-    /// cluster in the seat of this number; of a higher one the cluster of that level in this seat of
-    /// the one in which ours, or one above it, sits.
+    /// cluster in the seat of this number; of a higher one the cluster of that level in this seat
+    /// of the one in which ours, or one above it, sits.
     Sibling {
         /// Of the sibling: below [`LEVELS_MAX`](crate::cluster::LEVELS_MAX).
         level: u8,

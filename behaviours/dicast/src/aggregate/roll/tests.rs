@@ -1,3 +1,5 @@
+//! Codes, changes and what a member makes of them.
+
 use opus_core::pack;
 use proptest::prelude::*;
 
@@ -152,7 +154,8 @@ proptest! {
         for (fresh, lost, step) in rounds {
             let fresh: Vec<_> = fresh.iter().map(|x| x.map(|x| x + step)).collect();
             let numbered = (0_u8..).zip(&fresh);
-            let now: Vec<(u8, f64)> = numbered.filter_map(|(slot, x)| Some((slot, (*x)?))).collect();
+            let now = numbered.filter_map(|(slot, x)| Some((slot, (*x)?)));
+            let now: Vec<(u8, f64)> = now.collect();
             rolls.take(Time::ZERO, values(&now), Duration::ZERO);
             let roll = rolls.since(Time::ZERO, if lacks { 0 } else { sent });
             sent = rolls.number();
