@@ -101,7 +101,8 @@ fn welcome(it: &Welcome, at: Option<u8>) -> Result<(), Malformed> {
 
 /// The clusters above one of level `below`.
 fn path(path: &Path, below: u8) -> Result<(), Malformed> {
-    for (ancestor, above) in path.0.iter().zip(below.saturating_add(1)..) {
+    // Whoever names the last number there is, and one more, is refused for the first.
+    for (ancestor, above) in path.0.iter().zip(below.saturating_add(1)..=u8::MAX) {
         level(ancestor.level)?;
         if ancestor.level != above {
             return Err(PATH);

@@ -153,6 +153,18 @@ fn a_level_that_does_not_exist_is_refused() {
 }
 
 #[test]
+fn a_path_beyond_the_last_number_of_a_level_is_refused() {
+    let mut path = welcome(1, 0).path;
+    let first = path.0[0].clone();
+    path.0 = vec![first; 2];
+    for ancestor in &mut path.0 {
+        ancestor.level = u8::MAX;
+    }
+    let bytes = encode(&Message::Path((7, path)));
+    assert!(decode_wire::<Message>(&bytes).is_err());
+}
+
+#[test]
 fn what_no_honest_machine_says_is_refused() {
     type Change = fn(&mut Welcome);
     let changes: [(&str, Change); 4] = [
