@@ -202,6 +202,7 @@ impl Run<'_> {
                 | Event::MemberUp(_)
                 | Event::MemberDown(_)
                 | Event::AgentChanged(_)
+                | Event::Deposed(_)
                 | Event::RootChanged(_) => {}
             }
         }

@@ -40,6 +40,7 @@ pub(super) fn lawful(message: &Message) -> Result<(), Malformed> {
         Message::Twin(twin) => twin.add.as_ref().map_or(Ok(()), |added| seat(added, 2)),
         Message::Takeover(takeover) => slot(takeover.slot),
         Message::Moved(moved) => slot(moved.slot),
+        Message::Liar(liar) => seat(&liar.seat, 2),
         Message::Beat(_)
         | Message::Pulse(_)
         | Message::Check(_)
@@ -63,7 +64,9 @@ pub(super) fn lawful(message: &Message) -> Result<(), Malformed> {
         | Message::Full(_)
         | Message::Specs(_)
         | Message::Kin(_)
-        | Message::Gather(_) => Ok(()),
+        | Message::Gather(_)
+        | Message::Audit(_)
+        | Message::Audited(_) => Ok(()),
     }
 }
 

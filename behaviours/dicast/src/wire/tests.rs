@@ -133,6 +133,7 @@ fn the_largest_rosters_fit() {
         books: Few(Vec::new()),
         missing: u32::MAX,
         double: u32::MAX,
+        barred: Few(vec![NodeId([7; 32]); BARRED_MAX]),
     };
     for largest in [Message::Welcome(up), Message::Office(Box::new(office))] {
         let bytes = encode(&largest);
@@ -194,6 +195,7 @@ fn what_no_honest_machine_says_is_refused() {
             books: Few(Vec::new()),
             missing: 0,
             double: 0,
+            barred: Few(Vec::new()),
         };
         let bytes = encode(&Message::Office(Box::new(office)));
         assert!(
@@ -221,7 +223,7 @@ fn seats_out_of_order_or_range_are_refused() {
 
 proptest! {
     #[test]
-    fn no_bytes_panic(kind in 0_u8..36, body in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn no_bytes_panic(kind in 0_u8..39, body in proptest::collection::vec(any::<u8>(), 0..300)) {
         let mut bytes = vec![kind];
         bytes.extend(body);
         let wrapped = encode(&serde_bytes::Bytes::new(&bytes));
