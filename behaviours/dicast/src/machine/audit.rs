@@ -11,8 +11,8 @@
 //! members have to say the same, the same way. What is done then stands in [`super::depose`].
 //!
 //! The first deputy asks as often as [`Config::audit`](crate::Config::audit) says, over a
-//! connection that it keeps; the others, who have to dial, a twenty-fourth as often, and at once if a
-//! fellow doubts.
+//! connection that it keeps; the others, who have to dial, [`SELDOM`] times more seldom, and at
+//! once if a fellow doubts.
 
 use std::time::Duration;
 

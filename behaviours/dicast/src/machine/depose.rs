@@ -3,8 +3,8 @@
 //!
 //! *Two accusers*, as for an agent that is silent: two of those who compared what the agent says to
 //! different ears. Whoever knows but that its own value was told wrong may itself have said another
-//! one; it takes a quarter of the cluster, and three at least, to be believed by that. An agent that
-//! tells fewer values wrong moves its cluster by no more than these members could alone.
+//! one; it takes a quarter of the cluster, and three at least, to be believed by that. An agent
+//! that tells fewer values wrong moves its cluster by no more than these members could alone.
 //!
 //! The parent does not know who sits in a cluster below: *who knows its name and epoch is believed
 //! to belong to it*, unless it is an agent among the parent's own members. It grants the next epoch

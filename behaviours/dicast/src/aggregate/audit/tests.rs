@@ -1,3 +1,5 @@
+//! What refutes a statement, and what explains it.
+
 use super::*;
 use crate::aggregate::{Rolls, Seen, Told, Values};
 
