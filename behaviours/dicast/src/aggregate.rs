@@ -20,6 +20,7 @@
 //! al. 2007, "STAR"; 2008, "Network imprecision".
 
 mod answer;
+mod audit;
 mod bits;
 pub mod budget;
 mod change;
@@ -38,6 +39,7 @@ mod tests;
 
 pub use self::{
     answer::{Answer, Value},
+    audit::Row,
     change::Change,
     down::{Down, Origin},
     filter::Filter,
@@ -51,6 +53,7 @@ pub use self::{
     summary::{Distinct, Entry, Quantiles, Sample, Summary, Top},
 };
 pub(crate) use self::{
+    audit::{Off, Past, is_sum, refutes, refutes_count, refutes_entries},
     down::Beside,
-    roll::{Rolls, Told, Values, is_told},
+    roll::{Rolls, Seen, Told, Values, is_told},
 };

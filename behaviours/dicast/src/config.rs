@@ -78,6 +78,9 @@ pub struct Config {
     pub messages_per_s: u32,
     /// See `messages_per_s`.
     pub messages_burst: u32,
+    /// How often the first deputy of a cluster of level 1 looks whether its agent lies, others
+    /// far less often; nobody does if this is none.
+    pub audit: Option<Duration>,
     /// Contacts from the command line and the directory. Overflow: the oldest goes.
     pub seeds_max: usize,
 }
@@ -118,6 +121,7 @@ impl Default for Config {
             key_unused: Duration::from_secs(600),
             messages_per_s: 50,
             messages_burst: 250,
+            audit: Some(Duration::from_secs(20)),
             seeds_max: 16,
         }
     }

@@ -131,6 +131,9 @@ pub enum Event {
     MemberDown(NodeId),
     /// Our cluster of level 1 has another agent.
     AgentChanged(Contact),
+    /// The agent of a cluster of level 1 was accused by enough of its members of lying, and we gave
+    /// its post to another, or took it.
+    Deposed(NodeId),
     /// The cluster at the top is another, or has another agent.
     RootChanged(ClusterRef),
 }

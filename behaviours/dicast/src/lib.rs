@@ -25,6 +25,9 @@
 //!   is a tree of its own. Agents greet contacts in other subtrees; of two roots the smaller
 //!   yields. Who finds nobody, and who is a root, asks a directory; a root tells it where it is.
 //!
+//! - *Audit.* Members of level 1 compare what their agent tells them with what they have, and its
+//!   deputies with what it told its parent and others. *Two accusers*, and it loses its post.
+//!
 //! # Aggregation
 //!
 //! [`aggregate`], pure data and free functions, is the half that computes. A key says what is
@@ -43,9 +46,10 @@
 //!
 //! # Weaknesses
 //!
-//! - A node that lies moves a sum by its range, once for every place that it holds. Claims and
-//!   grants are not signed: an agent and its deputies together can do with their cluster what they
-//!   like.
+//! - A node that lies moves a sum by its range, once for every place that it holds. Claims, grants
+//!   and values are not signed: an agent and its deputies together can do with their cluster what
+//!   they like, and two members together can depose an honest agent. Agents above level 1 are not
+//!   looked after.
 //! - The bounds cover filters, rounding and double counts, not the nodes left out, whose number is
 //!   told beside. An age counts a word as under way for a whole round trip: too large, never too
 //!   small.

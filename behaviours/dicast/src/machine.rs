@@ -24,10 +24,12 @@ use crate::{
 
 mod address;
 mod admit;
+mod audit;
 mod awake;
 mod beside;
 mod check;
 mod claim;
+mod depose;
 mod directory;
 mod grant;
 mod heal;
@@ -49,7 +51,7 @@ mod widths;
 
 pub use self::view::Scope;
 pub(crate) use self::widths::PLAN_FIRST;
-use self::{directory::Directory, kin::Watch};
+use self::{audit::Audits, directory::Directory, kin::Watch};
 
 /// Pings under way. Overflow: the new one is not sent; see [`Dicast::check`].
 const CHECKS_MAX: usize = 128;
@@ -137,6 +139,10 @@ pub struct Dicast {
     root_told: Option<ClusterRef>,
     /// How many nodes the whole tree had when that was known last, and until when it matters.
     whole_known: Option<(u64, Time)>,
+    /// Whether our agent lies, and who accuses theirs.
+    audits: Audits,
+    #[cfg(test)]
+    lie: std::cell::Cell<tests::Lie>,
 }
 
 /// What others are told of us.
@@ -226,6 +232,9 @@ impl Dicast {
             hint_at: Time::ZERO,
             root_told: None,
             whole_known: None,
+            audits: Audits::default(),
+            #[cfg(test)]
+            lie: std::cell::Cell::default(),
             config,
         }
     }
@@ -372,6 +381,9 @@ impl Dicast {
             Message::Specs(specs) => self.on_specs(now, from, specs),
             Message::Kin(kin) => self.on_kin(now, from, &kin),
             Message::Gather(gather) => self.on_gather(now, from, &gather),
+            Message::Audit(audit) => self.on_audit(now, from, &audit),
+            Message::Audited(audited) => self.on_audited(now, from, audited),
+            Message::Liar(liar) => self.on_liar(now, from, liar),
         }
     }
 
@@ -432,12 +444,12 @@ impl Dicast {
         }
     }
 
-    /// Connections to our agents are kept.
+    /// Connections to our agents are kept, and to whom we ask about one.
     fn keep_agents(&mut self, now: Time) {
         let me = self.id();
         let above = self.posts.values().filter_map(|post| post.up.as_ref());
         let agents = self.leaf.iter().chain(above).map(|it| it.view.agent.id);
-        let agents = agents.filter(|agent| *agent != me);
+        let agents = agents.chain(self.audited()).filter(|agent| *agent != me);
         if !self.links.keeps(agents.clone()) {
             let kept = agents.collect();
             self.links.keep(now, kept);
@@ -499,6 +511,7 @@ impl Dicast {
         self.keep_record(now);
         self.look_for_kin(now);
         self.look_for_unused(now);
+        self.look_at_audit(now);
         self.look_at_leaving(now);
     }
 }

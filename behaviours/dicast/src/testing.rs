@@ -8,13 +8,13 @@ use opus_model::Position;
 
 use crate::{
     Definition, Dicast, Echo, Message,
-    aggregate::{Change, KeyId, Report, Roll},
+    aggregate::{Change, KeyId, Report, Roll, Row},
     cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, View},
     label::{Gather, Kin, Label, Marks},
     wire::{
-        Accuse, Beat, Claim, Entry, Fenced, Got, Grant, Hello, Join, Leave, Merge, Merged, Moved,
-        Office, Places, Poles, Pulse, Push, Sides, Specs, Takeover, Twin, Twinned, Verdict,
-        Welcome, Widths,
+        Accuse, Audit, Audited, Beat, Claim, Entry, Fenced, Got, Grant, Hello, Join, Leave, Liar,
+        Merge, Merged, Moved, Office, Places, Poles, Pulse, Push, Sides, Specs, Takeover, Twin,
+        Twinned, Verdict, Welcome, Widths,
     },
 };
 
@@ -56,10 +56,11 @@ struct Words<'a, 'b> {
 
 impl Words<'_, '_> {
     fn message(&mut self) -> Message {
-        match self.draw.below(4) {
+        match self.draw.below(5) {
             0 => self.life(),
             1 => self.values(),
             2 => self.change_of_hands(),
+            3 => self.audit(),
             _ => self.change_of_shape(),
         }
     }
@@ -346,6 +347,44 @@ impl Words<'_, '_> {
         }
     }
 
+    /// Who holds whom to be what, and who lies.
+    fn audit(&mut self) -> Message {
+        let (cluster, member) = (self.cluster(), self.draw.flag());
+        let count = self.draw.below(4);
+        match self.draw.below(3) {
+            0 => Message::Audit(Audit {
+                cluster,
+                member,
+                keys: Few((0..count).map(|_| KeyId(self.draw.small16())).collect()),
+            }),
+            1 => {
+                let rows = (0..count).map(|_| Row {
+                    key: KeyId(self.draw.small16()),
+                    value: self.draw.any(),
+                    slack: self.draw.any(),
+                    count: self.draw.any(),
+                    missing: self.draw.small(),
+                    age: self.span(),
+                });
+                let rows = Few(rows.collect());
+                Message::Audited(Audited {
+                    cluster,
+                    member,
+                    rows,
+                })
+            }
+            _ => Message::Liar(Liar {
+                cluster,
+                agent: self.draw.node(),
+                rank: self.slot(),
+                own: self.draw.flag(),
+                others: self.draw.flag(),
+                sure: self.draw.flag(),
+                seat: self.seat(2),
+            }),
+        }
+    }
+
     /// Of who sits where, and who holds which post.
     fn change_of_hands(&mut self) -> Message {
         let level = self.level();
@@ -392,6 +431,7 @@ impl Words<'_, '_> {
                 }]),
                 missing: self.draw.any(),
                 double: self.draw.any(),
+                barred: Few(vec![self.draw.node()]),
             })),
         }
     }

@@ -4,6 +4,7 @@
 //! sender by cluster tag and seat, cold ones carry contacts and rosters. Numbers are clamped and
 //! lists bounded while they are unpacked: *check at the edge, trust inside*.
 
+mod audit;
 mod beat;
 mod check;
 mod values;
@@ -11,7 +12,7 @@ mod values;
 use std::time::Duration;
 
 use opus_core::{
-    Contact, Limits, Malformed, Wire,
+    Contact, Limits, Malformed, NodeId, Wire,
     pack::{self, Few, Pack, Reader, Writer},
     packed,
 };
@@ -24,9 +25,13 @@ use crate::{
     track::Echo,
 };
 
-pub use self::beat::Beat;
+pub(crate) use self::audit::{AUDIT_KEYS_MAX, BARRED_MAX};
 pub(crate) use self::values::PUSH_MAX;
 pub use self::values::{Got, Push, Specs, Widths};
+pub use self::{
+    audit::{Audit, Audited, Liar},
+    beat::Beat,
+};
 
 /// Children named in one answer to a join.
 pub(crate) const PLACES_MAX: usize = 12;
@@ -278,6 +283,8 @@ pub struct Office {
     pub missing: u32,
     /// Nodes that may be counted twice, nobody knows in which seat.
     pub double: u32,
+    /// Who lied as an agent, and shall be none.
+    pub barred: Few<NodeId, BARRED_MAX>,
 }
 
 packed!(Office {
@@ -287,7 +294,8 @@ packed!(Office {
     far,
     books,
     missing,
-    double
+    double,
+    barred
 });
 
 /// How a seat counts for a while.
@@ -518,6 +526,12 @@ messages! {
     34 Kin(Kin),
     /// See [`Gather`].
     35 Gather(Gather),
+    /// See [`Audit`].
+    36 Audit(Audit),
+    /// See [`Audited`].
+    37 Audited(Audited),
+    /// See [`Liar`].
+    38 Liar(Liar),
 }
 
 impl Serialize for Message {

@@ -309,6 +309,7 @@ impl Watch {
             | Event::WantSeeds
             | Event::Want(_)
             | Event::Publish { .. }
+            | Event::Deposed(_)
             | Event::RootChanged(_) => None,
         }
     }

@@ -180,6 +180,11 @@ impl Core {
                 };
                 self.tellers.tell(Level::Info, "dicast", msg);
             }
+            Event::Deposed(agent) => {
+                let peer = opus_swarm::peer_id(&agent);
+                let msg = format!("{peer} lied as the agent of a cluster, and lost its post");
+                self.tellers.tell(Level::Warn, "dicast", msg);
+            }
             Event::RootChanged(cluster) => {
                 let msg = format!("the cluster at the top is {:016x}", cluster.id);
                 self.tellers.tell(Level::Debug, "dicast", msg);

@@ -41,7 +41,8 @@ pub use self::{
     history::Moment,
     outcome::{Crashed, DicastOutcome, Parted},
     scenario::{
-        Comings, Crash, Cut, CutKind, DicastScenario, DicastScenarioError, Pauses, Sites, Small,
+        Comings, Crash, Cut, CutKind, DicastScenario, DicastScenarioError, LyingAgents, Pauses,
+        Sites, Small,
     },
 };
 use crate::{
@@ -91,7 +92,7 @@ pub fn run_dicast(
         recent: 0,
         idle: Duration::from_secs(10),
         // Who lies has to get it past the codec.
-        encode: scenario.liars > 0.0,
+        encode: scenario.liars > 0.0 || scenario.lying_agents.is_some(),
         ..Options::default()
     };
     let driver = Driver::new(network, options);
@@ -194,6 +195,7 @@ impl Run<'_> {
                     self.directory.publish(now, name, contacts);
                 }
                 Event::Left => self.on_left(node),
+                Event::Deposed(agent) => self.watch.deposed(agent, second),
                 Event::Refused { .. }
                 | Event::Joined(_)
                 | Event::Measure { .. }

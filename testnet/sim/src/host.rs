@@ -191,6 +191,7 @@ impl Host for Status {
             | Event::Publish { .. }
             | Event::MemberUp(_)
             | Event::MemberDown(_)
+            | Event::Deposed(_)
             | Event::RootChanged(_) => None,
         }
     }

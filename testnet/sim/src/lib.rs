@@ -49,7 +49,7 @@ pub mod tree;
 pub use crate::{
     dicast::{
         Comings, Crash, Crashed, Cut, CutKind, DicastExpect, DicastOutcome, DicastScenario,
-        DicastScenarioError, Moment, Parted, Pauses, Sites, Small, Weigh, run_dicast,
+        DicastScenarioError, LyingAgents, Moment, Parted, Pauses, Sites, Small, Weigh, run_dicast,
     },
     driver::{Driver, Options, Transport},
     expect::Expect,

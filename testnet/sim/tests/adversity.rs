@@ -110,6 +110,24 @@ fn what_liars_say_is_sent_and_moves_the_mean_by_their_range_at_most() {
 }
 
 #[test]
+fn agents_that_lie_are_found_and_honest_ones_are_not() {
+    let mut scenario = scenario("dicast-liars");
+    scenario.duration_s = 200;
+    scenario.nodes = 200;
+    let lying = scenario.lying_agents.as_mut().expect("some lie");
+    (lying.at_s, lying.share) = (70, 0.5);
+    let outcome = run(&scenario);
+    assert!(outcome.liar_agents >= Some(2), "{:?}", outcome.liar_agents);
+    let found = outcome.liar_agents_found_s_p99.expect("some lied");
+    assert!((1.0..=120.0).contains(&found), "{found}");
+    assert_eq!(outcome.honest_deposed, 0);
+    assert_eq!((outcome.bound_violations, outcome.count_violations), (0, 0));
+    scenario.lying_agents = None;
+    let honest = run(&scenario);
+    assert_eq!((honest.liar_agents, honest.honest_deposed), (None, 0));
+}
+
+#[test]
 fn sixteen_keys_cost_more_than_one_and_a_network_of_two_sizes_is_compared() {
     let mut scenario = scenario("dicast-keys16");
     scenario.duration_s = 80;

@@ -18,6 +18,10 @@ use super::{
 };
 use crate::cluster::SEATS_MAX;
 
+mod seen;
+
+pub(crate) use self::seen::{Between, Seen};
+
 /// Bytes of one column: each value escaped, and who has one.
 const COLUMN_BYTES_MAX: usize = SEATS_MAX * 4 + 16;
 

@@ -186,7 +186,7 @@ impl Dicast {
     }
 
     /// Takes the post without a grant, under a new name.
-    fn fork(&mut self, now: Time, level: u8) {
+    pub(super) fn fork(&mut self, now: Time, level: u8) {
         // The old agent may go on beyond a cut.
         let agent = self.membership(level).map(|it| it.view.agent.clone());
         if let Some(agent) = agent {
@@ -206,8 +206,9 @@ impl Dicast {
         let Some(level) = self.level_of(grant.old.id) else {
             return;
         };
+        let accused = level == 1 && self.audits.awaits(grant.old);
         let awaited = self.membership(level).is_some_and(|membership| {
-            let claims = matches!(membership.doubt, Doubt::Claiming { tries: 1.. });
+            let claims = accused || matches!(membership.doubt, Doubt::Claiming { tries: 1.. });
             claims && membership.view.cluster == grant.old && membership.is_above(from)
         });
         if awaited && grant.up.view.level == level + 1 {

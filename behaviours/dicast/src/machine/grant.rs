@@ -59,6 +59,7 @@ impl Dicast {
         if current != claim.cluster
             || !lawful
             || !claim.seat.marks.fit
+            || self.audits.is_barred(claim.seat.id())
             || self.is_giving_away(level)
         {
             let fenced = Fenced {
@@ -69,13 +70,28 @@ impl Dicast {
             self.send(now, from, Message::Fenced(fenced));
             return;
         }
-        let mut seat = seat.clone();
-        seat.contact = claim.seat.contact;
-        seat.incarnation = claim.seat.incarnation;
-        seat.marks.fit = claim.seat.marks.fit;
-        seat.up_s = claim.seat.up_s;
+        self.install(now, from, (level, slot), claim.cluster, claim.seat);
+    }
+
+    /// Gives the child's post to whom `agent` seats, and tells `to`.
+    pub(super) fn install(
+        &mut self,
+        now: Time,
+        to: NodeId,
+        (level, slot): (u8, u8),
+        old: ClusterRef,
+        agent: Seat,
+    ) {
+        let seats = self.posts.get(&level).map(|post| &post.view.roster);
+        let Some(mut seat) = seats.and_then(|roster| roster.get(slot)).cloned() else {
+            return;
+        };
+        seat.contact = agent.contact;
+        seat.incarnation = agent.incarnation;
+        seat.marks.fit = agent.marks.fit;
+        seat.up_s = agent.up_s;
         self.promote(now, level, slot, seat);
-        self.grant(now, from, level, slot, claim.cluster);
+        self.grant(now, to, level, slot, old);
     }
 
     /// A claim that is for the agent of a cluster in which we sit: the claimant knows an older one.
@@ -123,7 +139,7 @@ impl Dicast {
         }
     }
 
-    fn grant(&mut self, now: Time, to: NodeId, level: u8, slot: u8, old: ClusterRef) {
+    pub(super) fn grant(&mut self, now: Time, to: NodeId, level: u8, slot: u8, old: ClusterRef) {
         let Some(up) = self.welcome_for(level, slot) else {
             return;
         };
@@ -135,7 +151,7 @@ impl Dicast {
     }
 
     /// Our post and seat under which this cluster is, or was before our last grant.
-    fn child_of(&self, cluster: ClusterRef) -> Option<(u8, u8)> {
+    pub(super) fn child_of(&self, cluster: ClusterRef) -> Option<(u8, u8)> {
         self.posts.iter().find_map(|(&level, post)| {
             let by_name = post.view.roster.find_child(cluster);
             let before = || {
@@ -148,7 +164,7 @@ impl Dicast {
     }
 
     /// Whether the post itself is about to go to another, who will grant from then on.
-    fn is_giving_away(&self, level: u8) -> bool {
+    pub(super) fn is_giving_away(&self, level: u8) -> bool {
         let post = self.posts.get(&level);
         post.is_none_or(|post| matches!(post.phase, Phase::Merging { .. } | Phase::Leaving))
     }

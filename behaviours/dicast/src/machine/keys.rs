@@ -29,6 +29,10 @@ impl Dicast {
             return;
         }
         let eager = spec.is_some_and(|spec| spec.urgency == Urgency::Eager);
+        match sample {
+            Sample::Number(x) => self.audits.past.note(now, key, x),
+            Sample::Weighted(..) | Sample::Items(_) => self.audits.past.forget(key),
+        }
         self.values.insert(key, sample);
         if eager && self.leaf.is_some() {
             self.timers.set_earliest(Timer::Report(1), now);
@@ -40,6 +44,7 @@ impl Dicast {
             self.refuse(id, Refusal::NoValue);
             return;
         }
+        self.audits.past.forget(key);
         let spec = self.keys.spec(key);
         if spec.is_some_and(|spec| spec.urgency == Urgency::Eager) && self.leaf.is_some() {
             self.timers.set_earliest(Timer::Report(1), now);
@@ -84,6 +89,7 @@ impl Dicast {
         if changed.is_empty() {
             return;
         }
+        self.audits.past.change(now, &changed);
         for post in self.posts.values_mut() {
             for &key in &changed {
                 post.track.change_key(key, self.keys.spec(key).is_some());

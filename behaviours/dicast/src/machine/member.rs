@@ -59,6 +59,9 @@ impl Dicast {
             };
             self.send(now, from, question);
         }
+        if pulse.roll.is_some() && level == 1 {
+            self.on_roll(now);
+        }
     }
 
     /// What is above one of our clusters changed.

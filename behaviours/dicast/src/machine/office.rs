@@ -109,6 +109,7 @@ impl Dicast {
             books,
             missing,
             double,
+            barred: self.audits.to_hand_on(),
         })
     }
 
@@ -166,6 +167,9 @@ impl Dicast {
             }
             for contact in office.far.0 {
                 self.remember(contact);
+            }
+            for id in office.barred.0 {
+                self.audits.bar(now, id);
             }
             let members = self.membership(level).map(|it| it.view.roster.len());
             let whole = members.is_some_and(|members| office.view.roster.len() >= members);

@@ -164,6 +164,7 @@ impl Dicast {
         self.measures.clear();
         self.whole_known = None;
         self.kin.clear();
+        self.audits.stop();
         self.timers = Timers::new(TIMERS_MAX);
     }
 }

@@ -7,7 +7,7 @@ use super::{Dicast, Timer};
 use crate::{
     Message,
     aggregate::Roll,
-    cluster::{DEPUTIES, Path, View, nodes_max, path_digest},
+    cluster::{DEPUTIES, Path, Seat, View, nodes_max, path_digest},
     decide,
     label::Marks,
     state::{Child, Membership, Phase, Post, Question, Trial, Why},
@@ -79,12 +79,14 @@ impl Dicast {
     /// members.
     pub(super) fn rank_deputies(&mut self, now: Time, level: u8) {
         let (proven, me) = (self.config.proven, self.id());
-        let Some(post) = self.posts.get_mut(&level) else {
+        let Self { posts, audits, .. } = self;
+        let Some(post) = posts.get_mut(&level) else {
             return;
         };
         let roster = &post.view.roster;
         let mut ranked = decide::deputies(&post.view.deputies.0, roster, proven);
-        ranked.retain(|&slot| roster.get(slot).is_some_and(|seat| seat.id() != me));
+        let may = |seat: &Seat| seat.id() != me && !audits.is_barred(seat.id());
+        ranked.retain(|&slot| roster.get(slot).is_some_and(may));
         // Who leads a cluster above already takes this one only if nobody else can.
         let busy = |slot: &u8| {
             roster

@@ -12,6 +12,8 @@ impl Dicast {
     /// late is left out, for one age stands for all.
     pub(super) fn take_roll(&mut self, now: Time) {
         let lately = self.config.often();
+        #[cfg(test)]
+        let lie = self.lie.get();
         let Self { posts, keys, .. } = self;
         let Some(post) = posts.get_mut(&1) else {
             return;
@@ -26,6 +28,8 @@ impl Dicast {
             for (key, spec) in keys.iter().filter(|(_, spec)| is_told(spec)) {
                 let held = slots.held(slot, key);
                 if let Some(x) = held.and_then(|record| record.summary.number()) {
+                    #[cfg(test)]
+                    let x = lie.of_member(slot, x);
                     values.put(key, slot, x, spec);
                     oldest = oldest.max(age);
                 }
@@ -44,6 +48,10 @@ impl Dicast {
         }
         let has = if child.lacks_roll { 0 } else { child.roll };
         child.roll = rolls.number();
+        #[cfg(test)]
+        if self.lie.get() == super::tests::Lie::Others {
+            return Some(rolls.lying_but_of(now, slot));
+        }
         Some(rolls.since(now, has))
     }
 }

@@ -114,12 +114,14 @@ impl Dicast {
         let (me, proven) = (self.id(), self.config.proven);
         let size_min = self.config.size_min;
         let name = self.new_name();
-        let Some(post) = self.posts.get_mut(&level) else {
+        let Self { posts, audits, .. } = self;
+        let Some(post) = posts.get_mut(&level) else {
             return;
         };
         let side: Roster = seats_of(&post.view.roster, &away);
-        let agent = decide::rank(&side, proven).first().copied();
-        let agent = agent.and_then(|slot| side.get(slot)).cloned();
+        let ranked = decide::rank(&side, proven).into_iter();
+        let mut seats = ranked.filter_map(|slot| side.get(slot));
+        let agent = seats.find(|seat| !audits.is_barred(seat.id())).cloned();
         let Some(agent) = agent.filter(|agent| agent.id() != me) else {
             self.give_up_change(now, level);
             return;

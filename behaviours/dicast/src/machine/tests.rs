@@ -1,5 +1,6 @@
 //! Machines among each other, in virtual time.
 
+mod audit;
 mod beheaded;
 mod directory;
 mod expiry;
@@ -17,6 +18,7 @@ mod world;
 
 use std::time::Duration;
 
+pub(super) use self::audit::Lie;
 use self::world::World;
 
 #[test]

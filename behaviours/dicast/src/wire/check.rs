@@ -40,6 +40,7 @@ pub(super) fn lawful(message: &Message) -> Result<(), Malformed> {
         Message::Twin(twin) => twin.add.as_ref().map_or(Ok(()), |added| seat(added, 2)),
         Message::Takeover(takeover) => slot(takeover.slot),
         Message::Moved(moved) => slot(moved.slot),
+        Message::Liar(liar) => seat(&liar.seat, 2),
         Message::Beat(_)
         | Message::Pulse(_)
         | Message::Check(_)
@@ -63,7 +64,9 @@ pub(super) fn lawful(message: &Message) -> Result<(), Malformed> {
         | Message::Full(_)
         | Message::Specs(_)
         | Message::Kin(_)
-        | Message::Gather(_) => Ok(()),
+        | Message::Gather(_)
+        | Message::Audit(_)
+        | Message::Audited(_) => Ok(()),
     }
 }
 
@@ -101,7 +104,8 @@ fn welcome(it: &Welcome, at: Option<u8>) -> Result<(), Malformed> {
 
 /// The clusters above one of level `below`.
 fn path(path: &Path, below: u8) -> Result<(), Malformed> {
-    for (ancestor, above) in path.0.iter().zip(below.saturating_add(1)..) {
+    // Whoever names the last number there is, and one more, is refused for the first.
+    for (ancestor, above) in path.0.iter().zip(below.saturating_add(1)..=u8::MAX) {
         level(ancestor.level)?;
         if ancestor.level != above {
             return Err(PATH);

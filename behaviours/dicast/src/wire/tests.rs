@@ -133,6 +133,7 @@ fn the_largest_rosters_fit() {
         books: Few(Vec::new()),
         missing: u32::MAX,
         double: u32::MAX,
+        barred: Few(vec![NodeId([7; 32]); BARRED_MAX]),
     };
     for largest in [Message::Welcome(up), Message::Office(Box::new(office))] {
         let bytes = encode(&largest);
@@ -150,6 +151,18 @@ fn a_level_that_does_not_exist_is_refused() {
         let bytes = encode(&Message::Welcome(lawful));
         assert!(decode_wire::<Message>(&bytes).is_err(), "level {level}");
     }
+}
+
+#[test]
+fn a_path_beyond_the_last_number_of_a_level_is_refused() {
+    let mut path = welcome(1, 0).path;
+    let first = path.0[0].clone();
+    path.0 = vec![first; 2];
+    for ancestor in &mut path.0 {
+        ancestor.level = u8::MAX;
+    }
+    let bytes = encode(&Message::Path((7, path)));
+    assert!(decode_wire::<Message>(&bytes).is_err());
 }
 
 #[test]
@@ -182,6 +195,7 @@ fn what_no_honest_machine_says_is_refused() {
             books: Few(Vec::new()),
             missing: 0,
             double: 0,
+            barred: Few(Vec::new()),
         };
         let bytes = encode(&Message::Office(Box::new(office)));
         assert!(
@@ -209,7 +223,7 @@ fn seats_out_of_order_or_range_are_refused() {
 
 proptest! {
     #[test]
-    fn no_bytes_panic(kind in 0_u8..36, body in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn no_bytes_panic(kind in 0_u8..39, body in proptest::collection::vec(any::<u8>(), 0..300)) {
         let mut bytes = vec![kind];
         bytes.extend(body);
         let wrapped = encode(&serde_bytes::Bytes::new(&bytes));

@@ -11,7 +11,10 @@ use opus_site::{
 };
 use rand::{RngExt, seq::IndexedRandom};
 
-use super::{Cut, CutKind, DicastScenario, DicastScenarioError, Run, lies::lie};
+use super::{
+    Cut, CutKind, DicastScenario, DicastScenarioError, Run,
+    lies::{lie, lie_as_agent},
+};
 use crate::{
     churn::{Change, Churn},
     driver::{Driver, Wake, id_of},
@@ -160,6 +163,33 @@ impl Run<'_> {
             self.cut(second, cut);
         }
         self.pause(second);
+        self.corrupt(second);
+    }
+
+    /// Some agents begin to lie.
+    fn corrupt(&mut self, second: u64) {
+        let Some(corrupt) = self.scenario.lying_agents.filter(|it| it.at_s == second) else {
+            return;
+        };
+        let has_other_above = |host: &Status| {
+            let above = host.dicast().seat_above(1);
+            above.is_some_and(|(view, _)| view.agent.id != host.dicast().id())
+        };
+        let agents = self
+            .driver
+            .hosts()
+            .filter(|(node, host)| !self.adversity.liars[*node] && has_other_above(host));
+        let agents: Vec<usize> = agents.map(|(node, _)| node).collect();
+        let count = share_of(agents.len(), corrupt.share).max(1);
+        let drawn: Vec<usize> = agents
+            .sample(&mut self.adversity.rng, count)
+            .copied()
+            .collect();
+        for node in drawn {
+            let rng = self.seed.derive("lies", node as u64).rng();
+            self.driver.tamper(node, lie_as_agent, rng);
+            self.watch.corrupted(node, second);
+        }
     }
 
     fn crash(&mut self, second: u64) {

@@ -77,6 +77,12 @@ pub struct DicastExpect {
     pub live_expelled_max: Option<u64>,
     /// Most.
     pub posts_unreachable_max: Option<u64>,
+    /// Most.
+    pub honest_deposed_max: Option<u64>,
+    /// Least.
+    pub liar_agents_min: Option<usize>,
+    /// Most.
+    pub liar_agents_found_s_max: Option<f64>,
 }
 
 impl DicastExpect {
@@ -85,7 +91,7 @@ impl DicastExpect {
     pub fn failed(&self, out: &DicastOutcome) -> Vec<&'static str> {
         let checks = self.of_tree(out).into_iter();
         let checks = checks.chain(self.of_answers(out));
-        let checks = checks.chain(self.of_faults(out));
+        let checks = checks.chain(self.of_faults(out)).chain(self.of_lies(out));
         let failed = checks.filter(|(_, holds)| !holds);
         failed.map(|(name, _)| name).collect()
     }
@@ -254,6 +260,20 @@ impl DicastExpect {
             (
                 "posts_unreachable",
                 most(self.posts_unreachable_max, out.posts_unreachable),
+            ),
+        ]
+    }
+
+    fn of_lies(&self, out: &DicastOutcome) -> [(&'static str, bool); 3] {
+        [
+            (
+                "honest_deposed",
+                most(self.honest_deposed_max, Some(out.honest_deposed)),
+            ),
+            ("liar_agents", least(self.liar_agents_min, out.liar_agents)),
+            (
+                "liar_agents_found_s_p99",
+                most(self.liar_agents_found_s_max, out.liar_agents_found_s_p99),
             ),
         ]
     }

@@ -92,6 +92,12 @@ pub struct DicastOutcome {
     pub shift_over_ranges: Option<f64>,
     /// Of the messages that liars sent, those that no codec admitted.
     pub malformed: Option<u64>,
+    /// Agents that did not lie and were deposed as liars.
+    pub honest_deposed: u64,
+    /// Agents that lied until they were deposed, or to the end. Null if none was to lie.
+    pub liar_agents: Option<usize>,
+    /// Seconds from their first lie until they were deposed, or to the end.
+    pub liar_agents_found_s_p99: Option<f64>,
     /// Contracts that a machine or its codec broke.
     pub defects: usize,
     /// How often a peer was penalised. Without liars nobody has a reason to.

@@ -50,6 +50,9 @@ pub struct DicastScenario {
     /// Share of nodes whose beats tell nonsense values.
     #[serde(default)]
     pub liars: f64,
+    /// Agents that lie.
+    #[serde(default)]
+    pub lying_agents: Option<LyingAgents>,
     /// Whether a node that wants contacts is told of two that run, as if it were connected to them.
     #[serde(default)]
     pub neighbours: bool,
@@ -192,6 +195,16 @@ pub struct Sites {
     pub scattered: f64,
 }
 
+/// Agents of level 1 that tell their parents more than their members have.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LyingAgents {
+    /// They begin then.
+    pub at_s: u64,
+    /// Which share of the agents that have another node above them, 0 to 1; one at least.
+    pub share: f64,
+}
+
 /// The same scenario where time is short: other numbers, and what cannot be expected of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -317,7 +330,9 @@ impl DicastScenario {
         let crashes = self.crashes.iter().map(|it| ("crashes", it.share));
         let cuts = self.cuts.iter().map(|it| ("cuts", it.share));
         let sites = self.sites.iter().map(|it| ("sites", it.scattered));
-        let shares = alone.into_iter().chain(pauses).chain(churn);
+        let agents = self.lying_agents.iter();
+        let agents = agents.map(|it| ("lying_agents", it.share));
+        let shares = alone.into_iter().chain(pauses).chain(churn).chain(agents);
         for (field, share) in shares.chain(crashes).chain(cuts).chain(sites) {
             if !(0.0..=1.0).contains(&share) {
                 return no(field, "have shares within 0 and 1");

@@ -2,6 +2,7 @@
 
 mod cut;
 mod judge;
+mod liars;
 mod seats;
 mod sites;
 
@@ -14,7 +15,7 @@ use opus_site::{
     dicast::{Config, Scope, aggregate::Value, label::Label},
 };
 
-use self::{cut::Parts, seats::Seats, sites::Together};
+use self::{cut::Parts, liars::Liars, seats::Seats, sites::Together};
 use super::{
     Crashed, DicastOutcome, DicastScenario, MARKS, Moment, Weigh,
     history::percentile,
@@ -61,6 +62,7 @@ pub(super) struct Watch {
     crash: Option<(u64, String)>,
     /// Shares covered, from when answers are judged.
     coverage: Vec<f64>,
+    lying: Liars,
     out: DicastOutcome,
 }
 
@@ -92,6 +94,7 @@ impl Watch {
             latest: None,
             crash: None,
             coverage: Vec::new(),
+            lying: Liars::default(),
             out: DicastOutcome::default(),
         }
     }
@@ -163,7 +166,8 @@ impl Watch {
         self.look_at_coverage(&census, hierarchy.roots, &mut moment);
         self.look_at_bytes(driver, second, &mut moment);
         self.look_at_cut(driver, hierarchy, &census, second);
-        if second >= JUDGED_FROM {
+        self.look_at_liars(driver, second);
+        if second >= JUDGED_FROM && !self.is_lied_to(second) {
             self.judge(driver, second, workload, &mut moment);
         }
         self.out.history.push(moment);
@@ -260,6 +264,7 @@ impl Watch {
         driver: Driver<Status>,
         weigh: Option<Weigh<'_>>,
     ) -> DicastOutcome {
+        self.told_of_liars();
         let [eager, lazy] = std::mem::take(&mut self.marks);
         let mut out = self.out;
         // A mark that a node has not seen at the end counts as seen after the rest of the time.

@@ -163,7 +163,7 @@ impl Workload {
     }
 }
 
-fn load_spec(eps: f32) -> KeySpec {
+pub(super) fn load_spec(eps: f32) -> KeySpec {
     KeySpec::new(Function::Mean, RANGE, eps)
 }
 

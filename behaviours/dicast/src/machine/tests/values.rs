@@ -15,7 +15,7 @@ pub(super) const LOAD: KeyId = KeyId(1);
 pub(super) const MARK: KeyId = KeyId(2);
 const EXACT: KeyId = KeyId(3);
 
-fn load() -> KeySpec {
+pub(super) fn load() -> KeySpec {
     KeySpec::new(Function::Mean, (0.0, 100.0), 0.5)
 }
 

@@ -42,6 +42,7 @@ pub(super) fn of(machine: &Dicast, clock: Time) -> u64 {
     to.debug(&machine.questions);
     to.debug(&machine.measures);
     to.debug(&machine.formers);
+    machine.audits.digest(&mut to.0);
     for (level, handover) in &machine.handovers {
         (level, handover.tries, handover.office.old).hash(&mut to.0);
         to.view(&handover.office.view);

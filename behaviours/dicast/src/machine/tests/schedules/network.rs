@@ -140,5 +140,8 @@ fn kind_of(message: &Message) -> &'static str {
         Message::Path(_) => "Path",
         Message::Kin(_) => "Kin",
         Message::Gather(_) => "Gather",
+        Message::Audit(_) => "Audit",
+        Message::Audited(_) => "Audited",
+        Message::Liar(_) => "Liar",
     }
 }
