@@ -264,9 +264,11 @@ impl Run<'_> {
 
     fn host(&mut self, node: usize) -> Status {
         self.boots[node] += 1;
+        let mut config = Config::default();
+        config.audit.take_if(|_| !self.scenario.audits);
         Status::new(
             probe::Config::default(),
-            Config::default(),
+            config,
             Contact::bare(id_of(node)),
             &self.seed.derive("node", node as u64),
             self.boots[node],

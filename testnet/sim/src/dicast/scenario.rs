@@ -53,6 +53,9 @@ pub struct DicastScenario {
     /// Agents that lie.
     #[serde(default)]
     pub lying_agents: Option<LyingAgents>,
+    /// Whether deputies look whether agents lie, as they do in nodes.
+    #[serde(default)]
+    pub audits: bool,
     /// Whether a node that wants contacts is told of two that run, as if it were connected to them.
     #[serde(default)]
     pub neighbours: bool,
