@@ -11,7 +11,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use opus_core::{NodeId, Time, pack::Pack, packed};
+use opus_core::{
+    NodeId, Time,
+    pack::{Pack, to_bytes},
+    packed,
+};
 
 use crate::{
     aggregate::{KEYS_MAX, KeyId, KeySpec},
@@ -43,9 +47,12 @@ const GONE_FOR: Duration = Duration::from_secs(600);
 
 impl Definition {
     /// Of two who set it at once, and so cannot have heard of each other, the smaller id holds the
-    /// key.
+    /// key. One who forgot what it had set may set something else under the same version.
     fn is_newer_than(&self, other: &Self) -> bool {
-        let rank = |it: &Self| (it.version, std::cmp::Reverse(it.owner), it.gone);
+        let rank = |it: &Self| {
+            let owner = std::cmp::Reverse(it.owner);
+            (it.version, owner, it.gone, to_bytes(&it.spec))
+        };
         rank(self) > rank(other)
     }
 }
@@ -158,6 +165,7 @@ impl Keys {
                 key.pack(to);
                 it.version.pack(to);
                 it.owner.pack(to);
+                it.spec.pack(to);
             }
         });
     }
@@ -203,6 +211,23 @@ mod tests {
         assert_eq!(one.table(), other.table());
         assert_eq!(one.digest(), other.digest());
         assert_eq!(one.get(KeyId(2)), Some(&of(1, 6)));
+    }
+
+    #[test]
+    fn one_who_forgot_what_it_set_and_sets_something_else_does_not_part_the_tables() {
+        let (mut one, mut other) = (Keys::default(), Keys::default());
+        let wider = Definition {
+            spec: KeySpec {
+                range: (0.0, 2.0),
+                ..KeySpec::MEMBERS
+            },
+            ..of(1, 1)
+        };
+        learn(&mut one, 1, of(1, 1));
+        learn(&mut other, 1, wider);
+        assert_ne!(one.digest(), other.digest());
+        meet(&mut one, &mut other);
+        assert_eq!(one.table(), other.table());
     }
 
     #[test]

@@ -439,7 +439,7 @@ impl Track {
             self.slots.learn(key);
         }
         self.grants.forget(key);
-        // Its values as they were told are of the key before.
+        // Rolls may have its values as they were before.
         self.rolls = Rolls::default();
     }
 

@@ -38,6 +38,7 @@ use super::{
     record::{AGE_MAX, Record},
     summary::Summary,
 };
+use crate::cluster::SEATS_MAX;
 
 /// Whose record it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,10 +85,14 @@ enum Body {
 }
 
 impl Down {
-    /// The record of `origin` for `key`. `None` if it covers no node.
+    /// The record of `origin` for `key`. `None` if it covers no node, or is a list or sketch of a
+    /// sibling: only numbers are told of those.
     pub fn of(key: KeyId, origin: Origin, record: &Record, spec: &KeySpec) -> Option<Self> {
         let middle = Middle::of(record, spec)?;
         let whole = matches!(record.summary, Summary::Quantiles(_) | Summary::Top(_));
+        if whole && origin.beside {
+            return None;
+        }
         let (body, half) = if whole {
             // Its repeats are reckoned where it arrives.
             (Body::Whole(record.summary.clone()), record.slack)
@@ -292,8 +297,10 @@ impl Down {
             <(Up8, Up8)>::default()
         };
         let value = value.unwrap_or_else(|| round32(count as f64));
+        let seat = (1..=LEVELS_MAX).contains(&usize::from(origin.level))
+            && (1..=SEATS_MAX).contains(&usize::from(origin.slot));
         let old = age.value() > AGE_MAX.as_millis() as f64 * 1.01;
-        if origin.slot == 0 || old || !value.is_finite() {
+        if !seat || old || !value.is_finite() {
             return Err(Malformed::Invalid(
                 "a sibling without a slot or a value, or older than a day",
             ));

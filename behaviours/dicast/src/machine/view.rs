@@ -101,7 +101,7 @@ impl Dicast {
         spec: &KeySpec,
         (level, slot): (u8, u8),
     ) -> Option<Answer> {
-        if let Some(post) = self.posts.get(&(level + 1)) {
+        if let Some(post) = self.posts.get(&level.checked_add(1)?) {
             let record = post.record_of(now, slot, key, spec)?;
             return Answer::of(&record, 0.0, spec);
         }

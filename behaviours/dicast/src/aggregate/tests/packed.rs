@@ -73,6 +73,38 @@ fn a_report_without_changes_takes_8_bytes() {
 }
 
 #[test]
+fn what_is_told_of_siblings_comes_out_again_and_lists_are_not() {
+    let origin = Origin {
+        level: 2,
+        slot: 64,
+        beside: true,
+    };
+    let functions = [
+        (Function::Count, true),
+        (Function::Sum, true),
+        (Function::Mean, true),
+        (Function::Variance, true),
+        (Function::Max, true),
+        (Function::TopK(3), false),
+        (Function::Quantiles, false),
+    ];
+    for (function, is_told) in functions {
+        let spec = spec(function);
+        let summary = if function == Function::Count {
+            Summary::Count
+        } else {
+            Summary::of(&Sample::Number(50.3), 7, &spec).unwrap()
+        };
+        let down = Down::of(KeyId(7), origin, &record(summary, 1), &spec);
+        assert_eq!(down.is_some(), is_told, "{function:?}");
+        if let Some(down) = down {
+            assert!(to_bytes(&down).len() <= 12, "{function:?}");
+            assert_eq!(from_bytes(&to_bytes(&down)), Ok(down));
+        }
+    }
+}
+
+#[test]
 fn an_answer_is_none_for_nobody_and_within_the_range_for_all() {
     let spec = spec(Function::Mean);
     assert_eq!(Answer::of(&Record::NOTHING, 1.0, &spec), None);

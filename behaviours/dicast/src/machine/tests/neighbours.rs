@@ -119,6 +119,7 @@ fn a_cluster_that_died_is_no_longer_told_of_and_who_left_has_no_value() {
         world.crash(index);
     }
     world.run(60);
+    assert!(counted(&world) > 0, "the others are still told of");
     for node in &others {
         for (whose, answer) in siblings(&world, *node, MARK) {
             let nodes = beside(&world, *node, whose);
