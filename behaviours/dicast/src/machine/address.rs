@@ -25,7 +25,7 @@ impl Dicast {
             if let Some(post) = self.posts.get_mut(&level) {
                 post.view.agent = self.me.contact.clone();
             }
-            self.on_path_changed(now, level);
+            self.on_path_changed(level);
         }
         for level in self.membership_levels() {
             self.take_seat_anew(now, level);

@@ -248,7 +248,7 @@ impl Dicast {
             self.send(now, to, Message::Moved(moved.clone()));
         }
         if renamed {
-            self.on_path_changed(now, level);
+            self.on_path_changed(level);
         }
     }
 
@@ -320,7 +320,7 @@ impl Dicast {
         let deputies = std::mem::replace(&mut membership.view.deputies, moved.deputies);
         let ranked = deputies != membership.view.deputies;
         if ranked && level > 1 {
-            self.on_path_changed(now, level - 1);
+            self.on_path_changed(level - 1);
         }
         if level == 1 && before != after.as_ref().map(|contact| contact.id) {
             if let Some(leaf) = &mut self.leaf {

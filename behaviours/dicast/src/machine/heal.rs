@@ -56,7 +56,7 @@ impl Dicast {
             self.remember(contact);
         }
         self.seek(now, level + 1);
-        self.on_path_changed(now, level);
+        self.on_path_changed(level);
         self.rename_without_parent(now, level);
     }
 

@@ -1,8 +1,8 @@
 //! A member's side: what the agent tells, and who it is.
 
-use opus_core::{NodeId, Time, pack::Few};
-
 use std::time::Duration;
+
+use opus_core::{NodeId, Time, pack::Few};
 
 use super::{Dicast, Timer};
 use crate::{
@@ -81,7 +81,7 @@ impl Dicast {
         membership.asked_at = None;
         membership.path = path;
         if level > 1 {
-            self.on_path_changed(now, level - 1);
+            self.on_path_changed(level - 1);
         }
     }
 
@@ -110,7 +110,7 @@ impl Dicast {
             }
             self.tell_members(&before, &after);
         } else {
-            self.on_path_changed(now, level - 1);
+            self.on_path_changed(level - 1);
         }
     }
 
@@ -164,7 +164,7 @@ impl Dicast {
             self.send(now, agent, Message::Ask(then.tag()));
         }
         if level > 1 {
-            self.on_path_changed(now, level - 1);
+            self.on_path_changed(level - 1);
         }
         if changed {
             self.tell_agent(level);

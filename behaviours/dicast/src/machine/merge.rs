@@ -146,7 +146,7 @@ impl Dicast {
             self.send(now, from, Message::Leave(leave));
         }
         self.timers.clear(Timer::Doubt(level + 1));
-        self.on_path_changed(now, level);
+        self.on_path_changed(level);
         self.rename_without_parent(now, level);
     }
 
@@ -329,7 +329,7 @@ impl Dicast {
         // All members see by the digest that there is more to know, and ask.
         self.rank_deputies(now, level);
         self.keep_books(now, level, &added, books.0, apart);
-        self.on_path_changed(now, level);
+        self.on_path_changed(level);
         let merged = Merged {
             old: other.cluster,
             cluster: next,

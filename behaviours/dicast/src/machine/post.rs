@@ -1,5 +1,7 @@
 //! An agent's side: pulses, who is silent, whether the cluster is too large or too small.
 
+use std::collections::BTreeMap;
+
 use opus_core::{NodeId, Time, pack::Few};
 use rand::RngExt;
 
@@ -14,7 +16,6 @@ use crate::{
     track::{Ages, Track},
     wire::{Beat, Fenced, Pulse},
 };
-use std::collections::BTreeMap;
 
 /// How often a member may be found alive without a beat of its own in between.
 const ACQUITTED_MAX: u8 = 3;
@@ -72,7 +73,7 @@ impl Dicast {
             self.plan_scout(now, true);
         }
         self.rank_deputies(now, level);
-        self.on_path_changed(now, level);
+        self.on_path_changed(level);
     }
 
     /// Follows a change of the roster. Chooses the deputies anew: three, and above level 1 all fit
@@ -103,7 +104,7 @@ impl Dicast {
     }
 
     /// The cluster at `level`, or what is above it, changed: those below will ask.
-    pub(super) fn on_path_changed(&mut self, _now: Time, level: u8) {
+    pub(super) fn on_path_changed(&mut self, level: u8) {
         if let Some(post) = self.posts.get_mut(&level) {
             post.path_digest = path_digest(&post.path());
             post.view_digest = post.view.digest();

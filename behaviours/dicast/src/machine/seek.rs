@@ -477,7 +477,7 @@ impl Dicast {
             post.up = Some(membership);
             post.lost = None;
             self.scout.give_up(agent);
-            self.on_path_changed(now, level - 1);
+            self.on_path_changed(level - 1);
         }
         if let Some(before) = before.filter(|_| moved) {
             let root = |path: &Path| path.0.last().map(|top| top.cluster.id);

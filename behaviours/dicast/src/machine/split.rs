@@ -294,7 +294,7 @@ impl Dicast {
             until: now + FORMER,
         });
         self.rank_deputies(now, level);
-        self.on_path_changed(now, level);
+        self.on_path_changed(level);
         self.tell_takeover(now, level, old);
     }
 }
