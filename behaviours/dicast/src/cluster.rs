@@ -152,6 +152,22 @@ impl Seat {
     pub const fn id(&self) -> NodeId {
         self.contact.id
     }
+
+    /// What members have to know of a seat: all else changes while nobody tells them.
+    fn note(&self, slot: u8, to: &mut Writer) {
+        slot.pack(to);
+        self.id().pack(to);
+        self.incarnation.pack(to);
+        self.child.pack(to);
+        if self.marks.label.is_some() || self.marks.closed {
+            (self.marks.label, self.marks.closed).pack(to);
+        }
+    }
+
+    /// 8 bits that mostly differ if two seats do.
+    pub(crate) fn digest(&self, slot: u8) -> u8 {
+        digest(|to| self.note(slot, to)).to_be_bytes()[0]
+    }
 }
 
 /// The seats of a cluster, by number.
@@ -332,13 +348,7 @@ impl View {
             self.agent.pack(to);
             self.deputies.pack(to);
             for (slot, seat) in self.roster.iter() {
-                slot.pack(to);
-                seat.id().pack(to);
-                seat.incarnation.pack(to);
-                seat.child.pack(to);
-                if seat.marks.label.is_some() || seat.marks.closed {
-                    (seat.marks.label, seat.marks.closed).pack(to);
-                }
+                seat.note(slot, to);
             }
         })
     }

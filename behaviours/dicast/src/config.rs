@@ -101,7 +101,7 @@ impl Default for Config {
             agent_silence: Duration::from_millis(5_250),
             orphan_silence: Duration::from_secs(12),
             member_silence: Duration::from_millis(6_500),
-            member_silence_new: Duration::from_millis(5_500),
+            member_silence_new: Duration::from_secs(5),
             cluster_silence: Duration::from_secs(8),
             trial: Duration::from_millis(1_500),
             join_wait: Duration::from_secs(2),

@@ -41,6 +41,7 @@ mod office;
 mod ourselves;
 mod post;
 mod push;
+mod renew;
 mod report;
 mod roll;
 mod scout;
@@ -51,7 +52,7 @@ mod widths;
 
 pub use self::view::Scope;
 pub(crate) use self::widths::PLAN_FIRST;
-use self::{audit::Audits, directory::Directory, kin::Watch};
+use self::{audit::Audits, directory::Directory, keys::KeyCare, kin::Watch};
 
 /// Pings under way. Overflow: the new one is not sent; see [`Dicast::check`].
 const CHECKS_MAX: usize = 128;
@@ -76,7 +77,7 @@ const LOCAL_MAX: usize = 4_096;
 const IDLE_CAPACITY: usize = 2;
 
 /// One for the tick, one for the scout, eight for each level, one for whatever is under way.
-const TIMERS_MAX: usize = 2 + 8 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
+const TIMERS_MAX: usize = 3 + 8 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
 
 /// One node's part in the hierarchy. See the crate for how, [`Machine`] for the calls.
 #[derive(Debug)]
@@ -97,8 +98,7 @@ pub struct Dicast {
     leaf: Option<Membership>,
     /// What is aggregated.
     keys: Keys,
-    /// At the top: since when nobody has a value of which key.
-    unused: BTreeMap<KeyId, Time>,
+    key_care: KeyCare,
     /// Our own values.
     values: BTreeMap<KeyId, Sample>,
     /// Our posts, by level. Boxed: a map makes room for eleven, and keeps it.
@@ -184,6 +184,8 @@ enum Timer {
     Report(u8),
     /// Records are due to the members of the post at this level.
     Push(u8),
+    /// The table of keys has changed since it was told.
+    Keys,
 }
 
 impl Dicast {
@@ -209,7 +211,7 @@ impl Dicast {
             running: false,
             leaf: None,
             keys: Keys::default(),
-            unused: BTreeMap::new(),
+            key_care: KeyCare::default(),
             values: BTreeMap::new(),
             posts: BTreeMap::new(),
             seeks: BTreeMap::new(),
@@ -384,6 +386,8 @@ impl Dicast {
             Message::Audit(audit) => self.on_audit(now, from, &audit),
             Message::Audited(audited) => self.on_audited(now, from, audited),
             Message::Liar(liar) => self.on_liar(now, from, liar),
+            Message::Compare(compare) => self.on_compare(now, from, &compare),
+            Message::Renewed(renewed) => self.on_renewed(now, from, renewed),
         }
     }
 
@@ -471,6 +475,7 @@ impl Dicast {
             Timer::Measure(id) => self.end_measure(now, id),
             Timer::Report(level) => self.on_report_due(now, level),
             Timer::Push(level) => self.on_push_due(now, level),
+            Timer::Keys => self.spread_keys(now, None),
         }
     }
 
@@ -569,21 +574,7 @@ impl Machine for Dicast {
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
-        self.timers.next(|timer| match timer {
-            Timer::Tick => "beat and pulse",
-            Timer::Seek(_) => "seek a seat",
-            Timer::Scout => "look for a nearer cluster",
-            Timer::Silence(_) => "look whether an agent is silent",
-            Timer::Judge(_) => "a member has been silent for long enough",
-            Timer::Doubt(_) => "doubt a silent agent",
-            Timer::Change(_) => "a split, merge or handover",
-            Timer::Handover(_) => "repeat an office",
-            Timer::Check(_) => "a ping is unanswered",
-            Timer::Question(_) => "a question is unanswered",
-            Timer::Measure(_) => "a measurement takes too long",
-            Timer::Report(_) => "values are due to an agent",
-            Timer::Push(_) => "records are due to members",
-        })
+        self.timers.next(|timer| timer.reason())
     }
 
     fn poll_output(&mut self) -> Option<Output<Message, Event>> {

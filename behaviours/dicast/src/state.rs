@@ -178,6 +178,8 @@ pub(crate) struct Child {
     pub(crate) roll: u8,
     /// Whether it said that it has none upon which another can build.
     pub(crate) lacks_roll: bool,
+    /// When it was last told of all keys.
+    pub(crate) keys_at: Option<Time>,
 }
 
 impl Child {
@@ -198,6 +200,7 @@ impl Child {
             push: None,
             roll: 0,
             lacks_roll: true,
+            keys_at: None,
         }
     }
 

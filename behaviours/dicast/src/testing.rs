@@ -12,9 +12,9 @@ use crate::{
     cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, View},
     label::{Gather, Kin, Label, Marks},
     wire::{
-        Accuse, Audit, Audited, Beat, Claim, Entry, Fenced, Got, Grant, Hello, Join, Leave, Liar,
-        Merge, Merged, Moved, Office, Places, Poles, Pulse, Push, Sides, Specs, Takeover, Twin,
-        Twinned, Verdict, Welcome, Widths,
+        Accuse, Audit, Audited, Beat, Claim, Compare, Entry, Fenced, Got, Grant, Hello, Join,
+        Leave, Liar, Merge, Merged, Moved, Office, Places, Poles, Pulse, Push, Renewed, Sides,
+        Specs, Takeover, Twin, Twinned, Verdict, Welcome, Widths,
     },
 };
 
@@ -219,10 +219,12 @@ impl Words<'_, '_> {
         let columns = Few(columns.collect());
         let number: u8 = self.draw.any();
         let base: u8 = self.draw.any();
+        let keys = self.draw.any();
         let age = self.span();
         self.draw.maybe(|_| Roll {
             number: number % 4,
             base: base % 4,
+            keys,
             age,
             columns,
         })
@@ -294,8 +296,17 @@ impl Words<'_, '_> {
             }
             10 => Message::Welcome(self.welcome(level)),
             11 => Message::Busy((level, self.span())),
-            _ => match self.draw.below(5) {
+            _ => match self.draw.below(7) {
                 0 => Message::Ask(self.tag()),
+                5 => {
+                    let welcome = self.welcome(level);
+                    Message::Compare(Compare::of(&welcome.view, &welcome.path))
+                }
+                6 => {
+                    let (is, has) = (self.welcome(level), self.welcome(level));
+                    let has = Compare::of(&has.view, &has.path);
+                    Message::Renewed(Renewed::of(&is.view, is.slot, is.path, &has))
+                }
                 1 => Message::Stranger(self.tag()),
                 2 => Message::AskPath(self.tag()),
                 3 => Message::Path((self.tag(), self.welcome(level).path)),

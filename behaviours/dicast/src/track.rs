@@ -438,9 +438,11 @@ impl Track {
         if known {
             self.slots.learn(key);
         }
-        self.grants.forget(key);
-        // Rolls may have its values as they were before.
-        self.rolls = Rolls::default();
+        if !known {
+            self.grants.forget(key);
+        }
+        // Members use the widths that they have until they confirm others, whatever the key is.
+        self.rolls.restart();
     }
 
     /// The cluster's record of a key.

@@ -7,6 +7,7 @@
 mod audit;
 mod beat;
 mod check;
+mod renew;
 mod values;
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use self::values::{Got, Push, Specs, Widths};
 pub use self::{
     audit::{Audit, Audited, Liar},
     beat::Beat,
+    renew::{Compare, Renewed},
 };
 
 /// Children named in one answer to a join.
@@ -532,6 +534,10 @@ messages! {
     37 Audited(Audited),
     /// See [`Liar`].
     38 Liar(Liar),
+    /// See [`Compare`].
+    39 Compare(Compare),
+    /// See [`Renewed`].
+    40 Renewed(Renewed),
 }
 
 impl Serialize for Message {

@@ -203,6 +203,8 @@ pub struct Roll {
     pub number: u8,
     /// On which roll it builds: what is not named is as it was there. 0: on none.
     pub base: u8,
+    /// Digest of the table of keys by which the values are meant.
+    pub keys: u16,
     /// No value in it is older.
     pub age: Duration,
     /// By key.
@@ -212,6 +214,7 @@ pub struct Roll {
 packed!(Roll {
     number,
     base,
+    keys,
     age,
     columns
 });
@@ -258,16 +261,26 @@ pub(crate) struct Rolls {
     number: u8,
     last: Values,
     before: Values,
+    keys: u16,
     taken: Time,
     age: Duration,
 }
 
 impl Rolls {
-    /// The values now; none of them is older than `age`.
-    pub(crate) fn take(&mut self, now: Time, values: Values, age: Duration) {
-        self.number = self.number.checked_add(1).unwrap_or(1);
+    /// The values now, by the table of this digest; none of them is older than `age`.
+    pub(crate) fn take(&mut self, now: Time, values: Values, keys: u16, age: Duration) {
+        self.number = after(self.number);
         self.before = std::mem::replace(&mut self.last, values);
-        (self.taken, self.age) = (now, age);
+        (self.keys, self.taken, self.age) = (keys, now, age);
+    }
+
+    /// The values of before mean nothing any more: the next roll builds on none. It has a number
+    /// that follows on none which a member may hold.
+    pub(crate) fn restart(&mut self) {
+        *self = Self {
+            number: after(self.number),
+            ..Self::default()
+        };
     }
 
     /// Number of the last one; 0 before the first.
@@ -287,10 +300,16 @@ impl Rolls {
         Roll {
             number: self.number,
             base: base.unwrap_or(0),
+            keys: self.keys,
             age: self.age.saturating_add(now.since(self.taken)),
             columns: self.last.since(base.map(|_| &self.before)),
         }
     }
+}
+
+/// The number of the roll after this one; never 0.
+fn after(number: u8) -> u8 {
+    number.checked_add(1).unwrap_or(1)
 }
 
 /// A member's side: the last roll that it was told.
@@ -319,7 +338,7 @@ impl Told {
         let known = roll.base == 0 || roll.base == self.number;
         let values = known.then(|| self.unpacked(roll)).flatten();
         let Some(values) = values.filter(|_| roll.number != 0) else {
-            self.number = 0;
+            self.miss();
             return false;
         };
         if roll.number != self.number {
@@ -331,6 +350,12 @@ impl Told {
         (self.number, self.values) = (roll.number, values);
         (self.at, self.age) = (now, roll.age.saturating_add(transit));
         true
+    }
+
+    /// A roll could not be taken: all of the next one has to be told. What we have stands, and grows
+    /// old.
+    pub(crate) const fn miss(&mut self) {
+        self.number = 0;
     }
 
     fn unpacked(&self, roll: &Roll) -> Option<Values> {
@@ -357,11 +382,10 @@ impl Told {
         self.changed.push((slot, OUTDATED));
     }
 
-    /// These keys mean something else now.
+    /// These keys mean something else now, and the agent begins anew.
     pub(crate) fn forget(&mut self, keys: &[KeyId]) {
-        if keys.iter().any(|key| self.values.columns.contains_key(key)) {
-            *self = Self::default();
-        }
+        self.miss();
+        self.values.columns.retain(|key, _| !keys.contains(key));
     }
 
     /// What the member at `slot` has of the key.

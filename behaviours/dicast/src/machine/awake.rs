@@ -58,6 +58,26 @@ impl Dicast {
 }
 
 impl Timer {
+    /// What is due, for whoever looks into a machine.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Tick => "beat and pulse",
+            Self::Seek(_) => "seek a seat",
+            Self::Scout => "look for a nearer cluster",
+            Self::Silence(_) => "look whether an agent is silent",
+            Self::Judge(_) => "a member has been silent for long enough",
+            Self::Doubt(_) => "doubt a silent agent",
+            Self::Change(_) => "a split, merge or handover",
+            Self::Handover(_) => "repeat an office",
+            Self::Check(_) => "a ping is unanswered",
+            Self::Question(_) => "a question is unanswered",
+            Self::Measure(_) => "a measurement takes too long",
+            Self::Report(_) => "values are due to an agent",
+            Self::Push(_) => "records are due to members",
+            Self::Keys => "a table of keys is due to neighbours",
+        }
+    }
+
     /// Whether it says that others have not answered in time.
     const fn awaits_others(self) -> bool {
         match self {
@@ -70,7 +90,7 @@ impl Timer {
             | Self::Check(_)
             | Self::Question(_)
             | Self::Measure(_) => true,
-            Self::Tick | Self::Scout | Self::Report(_) | Self::Push(_) => false,
+            Self::Tick | Self::Scout | Self::Report(_) | Self::Push(_) | Self::Keys => false,
         }
     }
 }

@@ -105,7 +105,8 @@ impl Dicast {
                 }
             }
         }
-        for down in post.told_from_above(now) {
+        let known_key = |down: &Down| keys.spec(down.key()).is_some();
+        for down in post.told_from_above(now).filter(known_key) {
             let whose = (down.key(), down.origin());
             known.push(whose);
             if told(whose).is_none_or(|(told, _)| !told.agrees(&down)) {

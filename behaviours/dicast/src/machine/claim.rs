@@ -10,9 +10,9 @@ use rand::{RngExt, seq::SliceRandom};
 use super::{Dicast, Timer};
 use crate::{
     Message,
-    cluster::{ClusterRef, DEPUTIES},
+    cluster::{Ancestor, ClusterRef, DEPUTIES},
     state::{Doubt, Membership, Question},
-    wire::{Claim, Grant, Places},
+    wire::{Claim, Grant, Places, Welcome},
 };
 
 /// Members that are asked at once whether they too find an agent silent.
@@ -57,22 +57,29 @@ impl Dicast {
 
     pub(super) fn on_doubt_due(&mut self, now: Time, level: u8) {
         let claims_max = self.config.claims_max;
-        let Some(membership) = self.membership_mut(level) else {
+        let Some(membership) = self.membership(level) else {
             return;
         };
         let Doubt::Claiming { tries } = membership.doubt else {
             return;
         };
-        let parent = membership.path.0.first().cloned();
-        let Some(parent) = parent.filter(|_| tries < claims_max) else {
+        let posts = membership.path.0.first().map(Ancestor::posts);
+        let posts: Vec<Contact> = posts.into_iter().flatten().cloned().collect();
+        // All were asked, and some twice: whoever is not reached by then is dead.
+        let asked = tries as usize > posts.len() + 1;
+        let lost = asked && !posts.iter().any(|post| self.links.is_connected(post.id));
+        let gives_up = posts.is_empty() || tries >= claims_max || lost;
+        let Some(membership) = self.membership_mut(level) else {
+            return;
+        };
+        if gives_up {
             membership.doubt = Doubt::Accusing;
             self.seek_second_accuser(now, level);
             return;
-        };
+        }
         membership.doubt = Doubt::Claiming { tries: tries + 1 };
-        let posts: Vec<_> = parent.posts().collect();
-        let whom = posts[tries as usize % posts.len()].clone();
-        self.claim(now, level, &whom);
+        let whom = &posts[tries as usize % posts.len()];
+        self.claim(now, level, whom);
     }
 
     /// Claims the post of the cluster at `level` from `whom`.
@@ -215,6 +222,20 @@ impl Dicast {
             let up = Membership::new(now, grant.up, self.id());
             self.succeed(now, level, grant.cluster, Some(up));
         }
+    }
+
+    /// A seat for the cluster whose post we claimed from this peer: the grant was lost.
+    pub(super) fn as_grant(&self, from: NodeId, welcome: &Welcome) -> Option<Grant> {
+        let level = welcome.view.level.checked_sub(1)?;
+        let membership = self.membership(level)?;
+        let claims = matches!(membership.doubt, Doubt::Claiming { tries: 1.. });
+        let seat = welcome.view.roster.get(welcome.slot)?;
+        let ours = claims && membership.is_above(from) && !self.posts.contains_key(&level);
+        Some(Grant {
+            old: membership.view.cluster,
+            cluster: seat.child.filter(|_| ours)?,
+            up: welcome.clone(),
+        })
     }
 
     /// Becomes the agent of the cluster at `level`, in which we sit.

@@ -14,7 +14,7 @@ use crate::{
     aggregate::KeyId,
     cluster::{Ancestor, DEPUTIES, nodes_max},
     state::{Phase, Seek},
-    wire::Hello,
+    wire::{HOPS_MAX, Hello},
 };
 
 /// While much of the tree is missing, an agent that is not near the root looks for other trees once
@@ -27,6 +27,9 @@ const OTHERS_RARELY: u32 = 60;
 
 /// Between which shares of the pause the real one is drawn.
 pub(super) const PAUSES: (f64, f64) = (0.75, 1.25);
+
+/// Contacts above that a post is to ask at once when it loses its parent: the posts of two clusters.
+const CALLED: usize = 8;
 
 /// Contacts that are greeted at once by a root that has lost a part of the tree: most may be dead.
 const GREETED: usize = 3;
@@ -56,8 +59,51 @@ impl Dicast {
             self.remember(contact);
         }
         self.seek(now, level + 1);
+        self.call_above(now, level);
         self.on_path_changed(level);
         self.rename_without_parent(now, level);
+    }
+
+    /// Asks those above, all at once, which tree they are in now: a search asks one after the
+    /// other, and most may be dead.
+    fn call_above(&mut self, now: Time, level: u8) {
+        let me = self.id();
+        let Some(post) = self.posts.get(&level) else {
+            return;
+        };
+        let hello = Self::hello(&post.view.ancestor(), post.view.roster.size().max(1));
+        let ancestors = self.leaf.iter().flat_map(|leaf| &leaf.path.0);
+        let above = ancestors.filter(|ancestor| ancestor.level > level);
+        let mut called: Vec<Contact> = Vec::new();
+        for contact in above.flat_map(Ancestor::posts) {
+            let known = contact.id == me || called.iter().any(|it| it.id == contact.id);
+            if !known && called.len() < CALLED {
+                called.push(contact.clone());
+            }
+        }
+        for to in called {
+            self.send_to(now, &to, Message::Hello(hello.clone()));
+        }
+    }
+
+    /// A post of ours that seeks a parent hears of a tree that may have one: that is asked first.
+    /// Tells whether there is such a post.
+    fn follow_hello(&mut self, now: Time, hello: &Hello) -> bool {
+        let mut orphans = self.seeks.iter_mut();
+        let orphan = orphans.find(|(target, _)| **target > 1 && **target <= hello.height);
+        let Some((&target, seek)) = orphan else {
+            return false;
+        };
+        let Some(agent) = hello.posts.0.first() else {
+            return true;
+        };
+        // Whoever is asked already answers, or is dead; and strangers shall not lead us about.
+        if seek.asked != Some(agent.id) && seek.hops < HOPS_MAX {
+            seek.hops += 1;
+            self.ask_first(target, std::slice::from_ref(agent), hello.height);
+            self.on_seek_due(now, target);
+        }
+        true
     }
 
     /// The post at `level` has no parent any more. The one that it had may grant this name to
@@ -189,11 +235,15 @@ impl Dicast {
             return;
         };
         let Some(level) = self.crowned() else {
+            if self.follow_hello(now, &hello) {
+                return;
+            }
             // A size of 0 says that the sender speaks for a root which it is not.
             let hint = Self::hello(&root, 0);
-            if hello.size > 0 {
+            if hello.size > 0 && root.agent.id != self.id() {
                 self.send(now, from, Message::Hello(hint));
-            } else if !hello.relayed
+            } else if hello.size == 0
+                && !hello.relayed
                 && root.agent.id != self.id()
                 && now.since(self.hint_at) >= self.config.heartbeat
             {

@@ -1,5 +1,7 @@
 //! Keys and our own values: what our node sets, and how all nodes come to the same table.
 
+use std::collections::BTreeMap;
+
 use opus_core::{NodeId, Time, pack::Few};
 
 use super::{Dicast, Timer};
@@ -12,6 +14,15 @@ use crate::{
 
 /// Numbers below this are well known, and stay whether somebody has a value or not.
 const KEPT: u16 = 64;
+
+/// When what was done last for the table of keys.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeyCare {
+    /// At the top: since when nobody has a value of which key.
+    unused: BTreeMap<KeyId, Time>,
+    /// When all neighbours were told of it last.
+    told: Option<Time>,
+}
 
 impl Dicast {
     pub(super) fn on_set(&mut self, now: Time, id: u64, key: KeyId, sample: Sample) {
@@ -100,6 +111,18 @@ impl Dicast {
                 membership.link.change_keys(&changed);
             }
         }
+        let next = self.key_care.told.map(|at| at + self.config.heartbeat);
+        match next.filter(|next| *next > now) {
+            Some(next) => self.timers.set_earliest(Timer::Keys, next),
+            None => self.spread_keys(now, from),
+        }
+    }
+
+    /// Tells all neighbours of the table but the one from whom it comes: once a heartbeat at most,
+    /// however often somebody changes it.
+    pub(super) fn spread_keys(&mut self, now: Time, from: Option<NodeId>) {
+        self.key_care.told = Some(now);
+        self.timers.clear(Timer::Keys);
         let (me, specs) = (self.id(), self.specs());
         for to in self.neighbours() {
             if to != me && Some(to) != from {
@@ -144,7 +167,7 @@ impl Dicast {
         let top = self.posts.last_key_value();
         let top = top.filter(|(level, _)| self.is_root(**level));
         let Some((_, post)) = top else {
-            self.unused.clear();
+            self.key_care.unused.clear();
             return;
         };
         let nobody = |(key, spec): &(KeyId, &KeySpec)| {
@@ -152,9 +175,9 @@ impl Dicast {
             key.0 >= KEPT && record.is_none_or(|record| record.count + record.missing == 0)
         };
         let unused: Vec<KeyId> = self.keys.iter().filter(nobody).map(|it| it.0).collect();
-        self.unused.retain(|key, _| unused.contains(key));
+        self.key_care.unused.retain(|key, _| unused.contains(key));
         for key in unused {
-            let since = *self.unused.entry(key).or_insert(now);
+            let since = *self.key_care.unused.entry(key).or_insert(now);
             let known = self.keys.get(key).copied();
             if let Some(known) = known.filter(|_| now.since(since) >= self.config.key_unused) {
                 let version = known.version.saturating_add(1);

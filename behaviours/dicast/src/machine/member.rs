@@ -10,7 +10,7 @@ use crate::{
     cluster::{Path, path_digest},
     state::{Doubt, Phase, Post, Scout},
     track::Ages,
-    wire::{Fenced, Pulse, Takeover, Welcome},
+    wire::{Compare, Fenced, Pulse, Takeover, Welcome},
 };
 
 impl Dicast {
@@ -30,6 +30,7 @@ impl Dicast {
             }
             return;
         };
+        let digest = self.keys.digest();
         let Some(membership) = self.membership_mut(level) else {
             return;
         };
@@ -41,19 +42,23 @@ impl Dicast {
             above: pulse.above_age.saturating_add(transit),
             beside: pulse.beside_age.saturating_add(transit),
         };
+        let whole = membership.view.digest() != pulse.view;
         let link = &mut membership.link;
         link.inbox.vouch(now, pulse.pushed, level, ages);
         if let Some(roll) = pulse.roll.as_ref().filter(|_| level == 1) {
-            // If it builds on one that we lack, our beats say so.
-            link.roll.take(now, roll, transit);
+            // It names seats and keys. If it builds on one that we lack, our beats say so.
+            if whole || roll.keys != digest {
+                link.roll.miss();
+            } else {
+                link.roll.take(now, roll, transit);
+            }
         }
-        let whole = membership.view.digest() != pulse.view;
         let above = path_digest(&membership.path) != pulse.path;
         let asked = membership.asked_at.is_some_and(|at| now.since(at) < again);
         if (whole || above) && !asked {
             membership.asked_at = Some(now);
             let question = if whole {
-                Message::Ask(pulse.tag)
+                Message::Compare(Compare::of(&membership.view, &membership.path))
             } else {
                 Message::AskPath(pulse.tag)
             };

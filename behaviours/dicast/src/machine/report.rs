@@ -18,13 +18,16 @@ use crate::{
 /// exact. What is approximate has drifted when it leaves its filter, and goes with the next beat:
 /// at once it would be most of what the agents of large clusters hear.
 const GATHER_EAGER: Duration = Duration::from_millis(50);
-const GATHER_LAZY: Duration = Duration::from_millis(150);
+const GATHER_LAZY: Duration = Duration::from_millis(100);
 
 /// How often a beat is said again that was to be answered at once.
 const TRIES: u8 = 3;
 
 /// How long a new agent waits for its members before it speaks for its cluster.
 const SPEAK_AFTER: Duration = Duration::from_secs(1);
+
+/// How soon after a member was told of all keys it is told again.
+const KEYS_AGAIN: Duration = Duration::from_millis(500);
 
 /// Beyond the round trips: how long an answer may take before a word is said again.
 pub(super) const PATIENCE: Duration = Duration::from_millis(50);
@@ -203,9 +206,11 @@ impl Dicast {
         let post = self.posts.get_mut(&level);
         if let Some(child) = post.and_then(|post| post.children.get_mut(&beat.slot)) {
             child.lacks_roll = beat.lacks_roll;
-        }
-        if beat.keys != self.keys.digest() {
-            self.tell_keys(now, from);
+            let recent = child.keys_at.is_some_and(|at| now.since(at) < KEYS_AGAIN);
+            if beat.keys != self.keys.digest() && !recent {
+                child.keys_at = Some(now);
+                self.tell_keys(now, from);
+            }
         }
         if beat.urgent {
             let ages = self.oldest_told(now, level);

@@ -35,7 +35,7 @@ impl Dicast {
                 }
             }
         }
-        post.track.rolls.take(now, values, oldest);
+        post.track.rolls.take(now, values, keys.digest(), oldest);
     }
 
     /// What the member at `slot` has not been told of the others; nothing if it was.

@@ -371,6 +371,10 @@ impl Dicast {
             self.refresh(now, level, welcome);
             return;
         }
+        if let Some(grant) = self.as_grant(from, &welcome) {
+            self.on_grant(now, from, grant);
+            return;
+        }
         let seek = self.seeks.get(&level);
         let sought = seek.is_some_and(|seek| seek.asked == Some(from))
             || self.scout.wants_seat_of(from) && self.may_take(level);

@@ -88,7 +88,7 @@ impl Dicast {
         };
         let width = budget::split(spec, mass, &real).widths[child_level];
         let (targets, budget) = match spec.adds() {
-            Adds::Nowhere => return,
+            Adds::Nowhere => (Vec::new(), 0.0),
             _ if exact => (Vec::new(), 0.0),
             Adds::AlongPath => {
                 let widths = steps.iter().map(|(slot, _)| (*slot, width));

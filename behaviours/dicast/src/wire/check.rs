@@ -41,6 +41,15 @@ pub(super) fn lawful(message: &Message) -> Result<(), Malformed> {
         Message::Takeover(takeover) => slot(takeover.slot),
         Message::Moved(moved) => slot(moved.slot),
         Message::Liar(liar) => seat(&liar.seat, 2),
+        Message::Renewed(renewed) => {
+            let below = renewed.path.as_ref().and_then(|path| path.0.first());
+            let below = below.map_or(1, |first| first.level.saturating_sub(1));
+            renewed.lawful()?;
+            renewed
+                .path
+                .as_ref()
+                .map_or(Ok(()), |it| path(it, below.max(1)))
+        }
         Message::Beat(_)
         | Message::Pulse(_)
         | Message::Check(_)
@@ -66,7 +75,8 @@ pub(super) fn lawful(message: &Message) -> Result<(), Malformed> {
         | Message::Kin(_)
         | Message::Gather(_)
         | Message::Audit(_)
-        | Message::Audited(_) => Ok(()),
+        | Message::Audited(_)
+        | Message::Compare(_) => Ok(()),
     }
 }
 

@@ -30,7 +30,7 @@ fn told(members: &[(Option<f64>, Option<f64>)]) -> Between {
                 values.put(LOAD, slot, x, &spec());
             }
         }
-        rolls.take(at(1), values, Duration::ZERO);
+        rolls.take(at(1), values, 7, Duration::ZERO);
         assert!(told.take(at(1), &rolls.since(at(1), told.number()), Duration::ZERO));
         seen.take(&told);
     }

@@ -19,6 +19,10 @@ fn values(of: &[(u8, f64)]) -> Values {
     values
 }
 
+fn take(rolls: &mut Rolls, values: Values) {
+    rolls.take(Time::ZERO, values, 7, Duration::ZERO);
+}
+
 /// Through the wire.
 fn told(roll: &Roll) -> Roll {
     pack::from_bytes(&pack::to_bytes(roll)).unwrap()
@@ -53,15 +57,15 @@ fn whoever_has_the_roll_before_is_told_the_changes_only() {
         .collect();
     let after: Vec<_> = before.iter().map(|(slot, x)| (*slot, x + 0.004)).collect();
     let mut rolls = Rolls::default();
-    rolls.take(Time::ZERO, values(&before), Duration::ZERO);
-    rolls.take(Time::ZERO, values(&after), Duration::ZERO);
+    take(&mut rolls, values(&before));
+    take(&mut rolls, values(&after));
     let (all, changes) = (rolls.since(Time::ZERO, 0), rolls.since(Time::ZERO, 1));
     assert_eq!((all.base, changes.base), (0, 1));
     let bytes = |roll: &Roll| pack::to_bytes(roll).len();
     assert!(bytes(&all) >= 24 * 2, "{}", bytes(&all));
     assert!(bytes(&changes) <= 24, "{}", bytes(&changes));
     // Nothing else has changed since.
-    rolls.take(Time::ZERO, values(&after), Duration::ZERO);
+    take(&mut rolls, values(&after));
     assert!(rolls.since(Time::ZERO, 2).columns.0.is_empty());
 }
 
@@ -70,7 +74,7 @@ fn a_roll_that_builds_on_another_is_not_taken_and_all_is_asked_for() {
     let mut rolls = Rolls::default();
     let mut member = Told::default();
     for roll in 1..=3_u8 {
-        rolls.take(Time::ZERO, values(&[(0, f64::from(roll))]), Duration::ZERO);
+        take(&mut rolls, values(&[(0, f64::from(roll))]));
         if roll != 2 {
             let has = if roll == 1 { 0 } else { 2 };
             let taken = member.take(
@@ -92,12 +96,46 @@ fn a_roll_that_builds_on_another_is_not_taken_and_all_is_asked_for() {
 }
 
 #[test]
+fn after_a_restart_everybody_is_told_everything_under_a_number_that_nobody_builds_on() {
+    let mut rolls = Rolls::default();
+    let mut member = Told::default();
+    take(&mut rolls, values(&[(0, 1.0), (1, 2.0)]));
+    assert!(member.take(Time::ZERO, &rolls.since(Time::ZERO, 0), Duration::ZERO));
+    let has = rolls.number();
+    rolls.restart();
+    assert!(rolls.is_empty());
+    take(&mut rolls, values(&[(0, 5.0)]));
+    let roll = rolls.since(Time::ZERO, has);
+    assert_eq!(roll.base, 0, "it builds on the roll before the restart");
+    // Nor does the next one, for who missed it.
+    take(&mut rolls, values(&[(0, 5.5)]));
+    assert_eq!(rolls.since(Time::ZERO, has).base, 0);
+    let next = rolls.since(Time::ZERO, roll.number);
+    assert!(!member.take(Time::ZERO, &next, Duration::ZERO), "{next:?}");
+    assert!(member.take(Time::ZERO, &rolls.since(Time::ZERO, 0), Duration::ZERO));
+    assert!(member.answer(Time::ZERO, KEY, 1, &spec()).is_none());
+}
+
+#[test]
+fn a_member_forgets_the_key_that_changed_and_lacks_a_roll_whichever_it_was() {
+    let mut rolls = Rolls::default();
+    let mut member = Told::default();
+    take(&mut rolls, values(&[(0, 1.0)]));
+    assert!(member.take(Time::ZERO, &rolls.since(Time::ZERO, 0), Duration::ZERO));
+    member.forget(&[KeyId(9)]);
+    assert_eq!(member.number(), 0);
+    assert!(member.answer(Time::ZERO, KEY, 0, &spec()).is_some());
+    member.forget(&[KEY]);
+    assert!(member.answer(Time::ZERO, KEY, 0, &spec()).is_none());
+}
+
+#[test]
 fn what_is_said_of_a_seat_that_changed_hands_waits_for_the_second_roll() {
     let mut rolls = Rolls::default();
     let mut member = Told::default();
     let mut answers = Vec::new();
     for round in 0..4_u8 {
-        rolls.take(Time::ZERO, values(&[(0, 1.0), (1, 2.0)]), Duration::ZERO);
+        take(&mut rolls, values(&[(0, 1.0), (1, 2.0)]));
         let roll = rolls.since(Time::ZERO, round);
         assert!(member.take(Time::ZERO, &roll, Duration::ZERO));
         if round == 1 {
@@ -116,6 +154,7 @@ fn bits_of_no_column_are_refused_and_nothing_is_lost() {
     let mut member = Told::default();
     let roll = |bytes: &[u8]| Roll {
         number: 1,
+        keys: 7,
         base: 0,
         age: Duration::ZERO,
         columns: Few(vec![(KEY, Few(bytes.to_vec()))]),
@@ -146,17 +185,23 @@ proptest! {
     /// someone had at the moment of that roll.
     #[test]
     fn a_member_holds_what_was_so_at_the_roll_that_it_has(
-        rounds in prop::collection::vec((present(), any::<bool>(), -0.1..0.1_f64), 1..12),
+        rounds in prop::collection::vec(
+            (present(), any::<bool>(), -0.1..0.1_f64, prop::bool::weighted(0.2)),
+            1..12,
+        ),
     ) {
         let mut rolls = Rolls::default();
         let mut member = Told::default();
         let (mut sent, mut lacks) = (0, true);
-        for (fresh, lost, step) in rounds {
+        for (fresh, lost, step, anew) in rounds {
+            if anew {
+                rolls.restart();
+            }
             let fresh: Vec<_> = fresh.iter().map(|x| x.map(|x| x + step)).collect();
             let numbered = (0_u8..).zip(&fresh);
             let now = numbered.filter_map(|(slot, x)| Some((slot, (*x)?)));
             let now: Vec<(u8, f64)> = now.collect();
-            rolls.take(Time::ZERO, values(&now), Duration::ZERO);
+            take(&mut rolls, values(&now));
             let roll = rolls.since(Time::ZERO, if lacks { 0 } else { sent });
             sent = rolls.number();
             if lost {

@@ -1,16 +1,16 @@
 //! What a node knows of those near it: each member of its cluster, and each cluster beside its own
 //! and beside those above.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, rc::Rc, time::Duration};
 
-use opus_core::NodeId;
+use opus_core::{NodeId, testing::LinkFault};
 
 use super::{
-    values::{LOAD, MARK, Walk, set, tree},
+    values::{LOAD, MARK, Walk, load, set, tree},
     world::World,
 };
 use crate::{
-    Scope,
+    Command, Message, Scope,
     aggregate::{Answer, KeyId, Value},
     cluster::{ClusterRef, View},
 };
@@ -127,4 +127,96 @@ fn a_cluster_that_died_is_no_longer_told_of_and_who_left_has_no_value() {
             assert!(nodes.iter().all(|node| !dead.contains(node)), "{whose:?}");
         }
     }
+}
+
+/// While a key changes, and with it what each node has, nobody believes of a member what it never
+/// had.
+#[test]
+fn a_key_that_changes_again_and_again_mixes_up_no_values() {
+    let mut world = tree(24, 63);
+    let owner = World::id(3);
+    let everyone = world.alive();
+    let value = |node: NodeId, series: u64| {
+        let index = everyone.iter().position(|it| *it == node).unwrap();
+        // Steps that differ by the node and from one series to the next.
+        let step = (index % 5 + 1) as f64 * 1.375;
+        (index as f64).mul_add(3.0, (series * series) as f64 * step)
+    };
+    world.run(50);
+    world.lose(0.1);
+    let mut told = 0;
+    let mut last = 0;
+    for second in 0..80_u64 {
+        // Twice within a roll, then a while of calm.
+        let series = 2 * (second / 12) + u64::from(second % 12 >= 2);
+        if series != last {
+            let mut spec = load();
+            spec.range.1 = 2_000.0 + series as f64;
+            world.net.command(
+                owner,
+                Command::Spec {
+                    id: 7,
+                    key: LOAD,
+                    spec,
+                },
+            );
+            last = series;
+        }
+        for &node in &everyone {
+            set(&mut world, node, LOAD, value(node, series));
+        }
+        world.run(1);
+        for &node in &everyone {
+            let known = siblings(&world, node, LOAD);
+            for (whose, answer) in known.into_iter().filter(|((level, _), _)| *level == 0) {
+                let whom = beside(&world, node, whose)[0];
+                let had = (0..=series).any(|it| {
+                    let x = value(whom, it);
+                    answer.lo <= x && x <= answer.hi
+                });
+                assert!(
+                    had,
+                    "at {second} s {node:?} believes of {whom:?} {answer:?}"
+                );
+                told += 1;
+            }
+        }
+    }
+    assert!(told > 2_000, "{told}");
+}
+
+/// However often somebody changes a key, the table is told once a heartbeat.
+#[test]
+fn a_storm_of_versions_is_told_on_once_a_heartbeat() {
+    let mut world = tree(12, 64);
+    world.run(40);
+    let (owner, tables) = (World::id(3), Rc::new(Cell::new(0_u32)));
+    let counted = Rc::clone(&tables);
+    world.net.set_fault(move |_, _, _, message: &Message| {
+        counted.set(counted.get() + u32::from(matches!(message, Message::Specs(_))));
+        LinkFault::Deliver
+    });
+    for step in 0..200_u32 {
+        let mut spec = load();
+        spec.range.1 = 100.0 + f64::from(step);
+        world.net.command(
+            owner,
+            Command::Spec {
+                id: 7,
+                key: LOAD,
+                spec,
+            },
+        );
+        world.run_for(Duration::from_millis(20));
+    }
+    world.run(5);
+    let pairs = 12 * 3;
+    assert!(tables.get() < 6 * pairs, "{}", tables.get());
+    let known = |node| world.net.machine(node).spec(LOAD).map(|spec| spec.range.1);
+    assert!(
+        world
+            .alive()
+            .into_iter()
+            .all(|node| known(node) == Some(299.0))
+    );
 }

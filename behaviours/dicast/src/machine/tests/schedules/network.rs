@@ -143,5 +143,7 @@ fn kind_of(message: &Message) -> &'static str {
         Message::Audit(_) => "Audit",
         Message::Audited(_) => "Audited",
         Message::Liar(_) => "Liar",
+        Message::Compare(_) => "Compare",
+        Message::Renewed(_) => "Renewed",
     }
 }
