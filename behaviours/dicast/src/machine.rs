@@ -574,7 +574,7 @@ impl Machine for Dicast {
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
-        self.timers.next(|timer| timer.reason())
+        self.timers.next(Timer::reason)
     }
 
     fn poll_output(&mut self) -> Option<Output<Message, Event>> {

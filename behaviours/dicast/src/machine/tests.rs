@@ -8,6 +8,7 @@ mod health;
 mod hostile;
 mod labels;
 mod neighbours;
+mod orphans;
 mod overlap;
 mod posts;
 mod schedules;

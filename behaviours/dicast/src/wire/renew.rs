@@ -200,7 +200,7 @@ mod tests {
             let mut renewed = lawful.clone();
             renewed.seats = seats;
             renewed.changed = Few(vec![(2, seat(2, 1))]);
-            assert_eq!(renewed.lawful().is_ok(), false, "{seats:b}");
+            assert!(renewed.lawful().is_err(), "{seats:b}");
         }
     }
 }
