@@ -97,7 +97,7 @@ impl Default for Config {
             ping_apart: Duration::from_millis(300),
             claim_apart: Duration::from_millis(300),
             claim_wait: Duration::from_millis(400),
-            claims_max: 15,
+            claims_max: 10,
             agent_silence: Duration::from_millis(5_250),
             orphan_silence: Duration::from_secs(12),
             member_silence: Duration::from_millis(6_500),

@@ -1,6 +1,6 @@
 //! Trees that find each other become one: the smaller yields.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use opus_core::{Contact, NodeId, Time, pack::Few};
 use rand::{
@@ -28,7 +28,11 @@ const OTHERS_RARELY: u32 = 60;
 /// Between which shares of the pause the real one is drawn.
 pub(super) const PAUSES: (f64, f64) = (0.75, 1.25);
 
-/// Contacts above that a post is to ask at once when it loses its parent: the posts of two clusters.
+/// How long a root is young, and greets many at once: it may have found none but the dead.
+const YOUNG: Duration = Duration::from_secs(15);
+
+/// Contacts that a post greets at once when it loses its parent, and a young root: the posts of two
+/// clusters.
 const CALLED: usize = 8;
 
 /// Contacts that are greeted at once by a root that has lost a part of the tree: most may be dead.
@@ -168,6 +172,7 @@ impl Dicast {
             self.seek(now, lower + 1);
         }
         let post = &self.posts[&level];
+        let young = now.since(post.alone_since) < YOUNG;
         let roster = &post.view.roster;
         let known = self.seeds.iter().chain(&self.far);
         let above = post.up.iter().flat_map(|up| &up.path.0);
@@ -180,7 +185,11 @@ impl Dicast {
         if root {
             self.tell(Event::WantSeeds);
         }
-        let count = if many && root { GREETED } else { 1 };
+        let count = match (root && many, young) {
+            (true, true) => CALLED,
+            (true, false) => GREETED,
+            (false, _) => 1,
+        };
         let (chosen, _) = seeds.partial_shuffle(&mut self.rng, count);
         for to in chosen {
             if root {

@@ -83,12 +83,14 @@ impl Dicast {
             return;
         };
         seek.asked = None;
-        if let Some((contact, at)) = seek.next.pop() {
+        let silent = now.since(seek.silent_since);
+        let spent = silent >= self.config.seek_max;
+        // A post goes on as a root, which greets whomever it knows; a node asks all of them first.
+        let goes_on = target == 1 || !spent;
+        if let Some((contact, at)) = seek.next.pop().filter(|_| goes_on) {
             self.ask_for_seat(now, target, &contact, at);
             return;
         }
-        let silent = now.since(seek.silent_since);
-        let spent = silent >= self.config.seek_max;
         // Who has just asked the directory waits for what it knows, but once: where others are
         // silent, a round of asking them takes as long as the pause between two such questions.
         let waits = self.want(now, Name::Root) && self.wait_once(target);
