@@ -203,6 +203,8 @@ impl<T> BoundedQueue<T> {
         } else {
             None
         };
+        // Queues are short, and most stay as they are for long.
+        self.items.reserve_exact(1);
         self.items.push_back(item);
         dropped
     }
