@@ -6,8 +6,8 @@ use std::{
 };
 
 use opus_core::{
-    BoundedQueue, Contact, Deadline, Input, Lane, Machine, NodeId, Offence, Output, Rng, Time,
-    Timers,
+    BoundedQueue, Contact, Deadline, FlatMap, Input, Lane, Machine, NodeId, Offence, Output, Rng,
+    Time, Timers,
 };
 use rand::RngExt;
 
@@ -71,10 +71,6 @@ const OFFERS_MAX: usize = 4;
 /// Messages to ourselves that one input may cause; more would be a loop.
 const LOCAL_MAX: usize = 4_096;
 
-/// What queues keep between heartbeats: a rest of the burst in which a cluster forms is most of
-/// what a leaf would ever need.
-const IDLE_CAPACITY: usize = 2;
-
 /// One for the tick, one for the scout, eight for each level, one for whatever is under way.
 const TIMERS_MAX: usize = 2 + 8 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
 
@@ -100,7 +96,7 @@ pub struct Dicast {
     /// At the top: since when nobody has a value of which key.
     unused: BTreeMap<KeyId, Time>,
     /// Our own values.
-    values: BTreeMap<KeyId, Sample>,
+    values: FlatMap<KeyId, Sample>,
     /// Our posts, by level. Boxed: a map makes room for eleven, and keeps it.
     posts: BTreeMap<u8, Box<Post>>,
     /// Seats sought, by level of the cluster.
@@ -210,7 +206,7 @@ impl Dicast {
             leaf: None,
             keys: Keys::default(),
             unused: BTreeMap::new(),
-            values: BTreeMap::new(),
+            values: FlatMap::new(),
             posts: BTreeMap::new(),
             seeks: BTreeMap::new(),
             scout: Scout::default(),
@@ -415,6 +411,7 @@ impl Dicast {
     fn hear_ourselves(&mut self, now: Time) {
         for _ in 0..LOCAL_MAX {
             let Some(message) = self.local.pop_front() else {
+                self.local = VecDeque::new();
                 return;
             };
             self.on_message(now, self.id(), message);
@@ -482,8 +479,6 @@ impl Dicast {
                 *map = BTreeMap::new();
             }
         }
-        self.outputs.shrink_to(IDLE_CAPACITY);
-        self.local.shrink_to(IDLE_CAPACITY);
         free(&mut self.seeks);
         free(&mut self.handovers);
         free(&mut self.checks);
@@ -587,7 +582,12 @@ impl Machine for Dicast {
     }
 
     fn poll_output(&mut self) -> Option<Output<Message, Event>> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // Most nodes say a word or two a second: what a burst took is given back.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 }
 

@@ -33,6 +33,7 @@ impl Anchors {
         if self.recent.len() >= ANCHORS_MAX {
             self.recent.pop_front();
         }
+        self.recent.reserve_exact(1);
         self.recent.push_back((peer, coordinate, least_us));
     }
 

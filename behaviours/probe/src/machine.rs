@@ -1,9 +1,9 @@
 //! The machine: inputs to measurements, watches and answers. Dispatch only.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use opus_core::{
-    Bucket, Deadline, Input, Lane, Machine, NodeId, Offence, Output, Rng, Time, Timers,
+    Bucket, Deadline, FlatMap, Input, Lane, Machine, NodeId, Offence, Output, Rng, Time, Timers,
 };
 use opus_model::coordinate::Coordinate;
 use rand::RngExt;
@@ -48,11 +48,8 @@ pub struct Probe {
     jobs: Jobs,
     watched: Watched,
     /// Connected peers; at most `Config::links_max`. Overflow: taken as not connected.
-    links: BTreeMap<NodeId, Link>,
+    links: FlatMap<NodeId, Link>,
 }
-
-/// What the queue of outputs keeps when it is empty.
-const IDLE_CAPACITY: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
@@ -91,7 +88,7 @@ impl Probe {
             anchors: Anchors::default(),
             jobs: Jobs::new(&config),
             watched: Watched::new(),
-            links: BTreeMap::new(),
+            links: FlatMap::new(),
             config,
         }
     }
@@ -386,7 +383,7 @@ impl Machine for Probe {
     fn poll_output(&mut self) -> Option<Output<Message, Event>> {
         let output = self.outputs.pop_front();
         if output.is_none() {
-            self.outputs.shrink_to(IDLE_CAPACITY);
+            self.outputs = VecDeque::new();
         }
         output
     }

@@ -1,8 +1,8 @@
 //! What came down to a member, and how old it is.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use opus_core::Time;
+use opus_core::{FlatMap, Time};
 
 use crate::aggregate::{Beside, Down, KeyId, Origin};
 
@@ -14,7 +14,7 @@ const INBOX_MAX: usize = 64 * 7;
 pub(crate) struct Inbox {
     /// All pushes up to this one are known.
     pub(crate) pushed: u32,
-    records: BTreeMap<(KeyId, Origin), Held>,
+    records: FlatMap<(KeyId, Origin), Held>,
     /// Of the siblings of our clusters.
     pub(crate) beside: Beside,
 }
@@ -81,7 +81,7 @@ impl Inbox {
         if pushed != self.pushed || pushed == 0 {
             return;
         }
-        for ((_, origin), held) in &mut self.records {
+        for ((_, origin), held) in self.records.iter_mut() {
             let age = if origin.level > level {
                 ages.above
             } else {
