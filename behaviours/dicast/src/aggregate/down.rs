@@ -65,6 +65,11 @@ impl Origin {
     }
 }
 
+/// An age from milliseconds.
+fn age_of(age: Up16) -> Duration {
+    Duration::from_secs_f64(age.value() / 1e3)
+}
+
 /// A record on its way down.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Down {
@@ -148,7 +153,7 @@ impl Down {
 
     /// How old its oldest value was when it was composed or last freshened.
     pub fn age(&self) -> Duration {
-        Duration::from_secs_f64(self.age.value() / 1e3)
+        age_of(self.age)
     }
 
     /// Nodes it is for.
