@@ -332,7 +332,7 @@ impl Pack for Hint {
     fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let count = from.varint(Self::BYTES_MAX as u64)?;
         let count = usize::try_from(count).map_err(|_| Malformed::Truncated(from.total))?;
-        Ok(Self(from.raw(count)?.to_vec()))
+        Ok(Self(from.raw(count)?.into()))
     }
 }
 

@@ -304,7 +304,7 @@ impl Dicast {
             Command::Start { id, seeds } => self.on_start(now, id, seeds),
             Command::Found { id, name, contacts } => self.on_found(now, id, name, contacts),
             Command::Measured { id, peer, rtt_us } => self.on_measured(now, id, peer, rtt_us),
-            Command::Coordinate(position) => self.me.place = Place(Some(position)),
+            Command::Coordinate(position) => self.me.place = Place::at(position),
             Command::Label { id, label } => self.on_label(id, label),
             Command::Hint(hint) => self.on_hint(now, hint),
             Command::Reachable(reachable) => self.me.reachable = reachable,
