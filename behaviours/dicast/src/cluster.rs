@@ -208,6 +208,10 @@ impl Roster {
 impl FromIterator<(u8, Seat)> for Roster {
     fn from_iter<I: IntoIterator<Item = (u8, Seat)>>(seats: I) -> Self {
         let mut roster = Self::default();
+        let seats = seats.into_iter();
+        roster
+            .seats
+            .reserve_exact(seats.size_hint().0.min(SEATS_MAX));
         for (slot, seat) in seats {
             roster.put(slot, seat);
         }
@@ -286,11 +290,13 @@ impl View {
         let Few(deputies) = &self.deputies;
         let seats = deputies.iter().filter_map(|&slot| self.roster.get(slot));
         let contacts = seats.map(|seat| seat.contact.clone());
+        let mut contacts: Vec<_> = contacts.take(DEPUTIES).collect();
+        contacts.shrink_to_fit();
         Ancestor {
             level: self.level,
             cluster: self.cluster,
             agent: self.agent.clone(),
-            deputies: Few(contacts.take(DEPUTIES).collect()),
+            deputies: Few(contacts),
         }
     }
 }

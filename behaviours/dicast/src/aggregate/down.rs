@@ -86,7 +86,8 @@ pub struct Down {
 #[derive(Clone, Debug, PartialEq)]
 enum Body {
     Number(f32),
-    Whole(Summary),
+    /// Boxed: few are lists or sketches, and all members keep all records.
+    Whole(Box<Summary>),
 }
 
 impl Down {
@@ -100,7 +101,7 @@ impl Down {
         }
         let (body, half) = if whole {
             // Its repeats are reckoned where it arrives.
-            (Body::Whole(record.summary.clone()), record.slack)
+            (Body::Whole(Box::new(record.summary.clone())), record.slack)
         } else {
             let value = if origin.beside && record.summary != Summary::Count {
                 round16(middle.number)
@@ -207,7 +208,7 @@ impl Down {
         let half = record.slack + width;
         match &self.body {
             Body::Whole(summary) => {
-                record.summary = summary.clone();
+                record.summary = Summary::clone(summary);
                 Answer::of(&record.admitted(spec)?, width, spec)
             }
             Body::Number(value) => {
@@ -363,7 +364,7 @@ impl Pack for Down {
         };
         let body = match kind {
             0 => Body::Number(f32::unpack(from)?),
-            3 => Body::Whole(Summary::unpack(from)?),
+            3 => Body::Whole(Pack::unpack(from)?),
             _ => return Err(Malformed::Invalid("no such kind of record")),
         };
         let down = Self {

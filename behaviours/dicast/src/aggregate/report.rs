@@ -90,7 +90,7 @@ pub struct Reporter {
     round: u32,
     filters: FlatMap<KeyId, Filter>,
     /// The last sets, newest first.
-    recent: VecDeque<Vec<Change>>,
+    recent: VecDeque<Box<[Change]>>,
     full: bool,
     /// Where the last report had to stop: the next begins there.
     resume: Option<KeyId>,
@@ -167,8 +167,9 @@ impl Reporter {
             for change in &changes {
                 self.note_sent(now, change, items);
             }
-            self.recent.push_front(changes);
-            self.recent.truncate(SETS_MAX);
+            self.recent.truncate(SETS_MAX - 1);
+            self.recent.reserve_exact(1);
+            self.recent.push_front(changes.into());
         }
         let ages = items.iter().map(|item| match item.source {
             Source::Own(_) => Duration::ZERO,

@@ -169,12 +169,7 @@ impl Audits {
         self.found.take_if(|found| now.since(found.at) > BELIEVED);
         self.doubt.take_if(|(_, at)| now.since(*at) > BELIEVED);
         if self.barred.iter().any(|(_, until)| *until <= now) {
-            let mut barred = BoundedQueue::new(BARRED_MAX);
-            let left = self.barred.iter().filter(|(_, until)| *until > now);
-            for it in left {
-                barred.push(*it);
-            }
-            self.barred = barred;
+            self.barred.retain(|(_, until)| *until > now);
         }
         self.forget_old(now);
     }

@@ -34,9 +34,11 @@ impl Post {
         let Some(up) = &self.up else {
             return Few(Vec::new());
         };
-        let mut path = vec![up.view.ancestor()];
-        path.extend(up.path.0.iter().cloned());
-        path.truncate(usize::from(crate::cluster::LEVELS_MAX));
+        let above = up.path.0.iter().cloned();
+        let path = std::iter::once(up.view.ancestor()).chain(above);
+        let mut path: Vec<_> = path.take(usize::from(crate::cluster::LEVELS_MAX)).collect();
+        // Every member keeps it.
+        path.shrink_to_fit();
         Few(path)
     }
 }
