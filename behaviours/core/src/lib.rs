@@ -36,7 +36,7 @@ pub use crate::{
     flat::FlatMap,
     id::{NodeId, OverlayId},
     machine::{Input, Lane, Machine, Offence, Output},
-    seed::{Rng, Seed},
+    seed::{Draws, Rng, Seed},
     time::{Deadline, Time},
     timers::Timers,
 };

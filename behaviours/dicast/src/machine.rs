@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
 use opus_core::{
-    BoundedQueue, Contact, Deadline, FlatMap, Input, Lane, Machine, NodeId, Offence, Output, Rng,
-    Time, Timers,
+    BoundedQueue, Contact, Deadline, Draws, FlatMap, Input, Lane, Machine, NodeId, Offence, Output,
+    Rng, Time, Timers,
 };
 use rand::RngExt;
 
@@ -33,6 +34,7 @@ mod depose;
 mod directory;
 mod grant;
 mod heal;
+mod idle;
 mod keys;
 mod kin;
 mod member;
@@ -77,8 +79,9 @@ const TIMERS_MAX: usize = 2 + 8 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * A
 /// One node's part in the hierarchy. See the crate for how, [`Machine`] for the calls.
 #[derive(Debug)]
 pub struct Dicast {
-    config: Config,
-    rng: Rng,
+    /// Shared by the machines of a process, if there are many.
+    config: Arc<Config>,
+    rng: Draws,
     timers: Timers<Timer>,
     /// Drained after each mutation; holds what one mutation makes.
     outputs: VecDeque<Output<Message, Event>>,
@@ -104,7 +107,7 @@ pub struct Dicast {
     /// The look for a nearer cluster than ours, as a node or for a post.
     scout: Scout,
     /// The seat that we left last.
-    vacated: Option<Vacated>,
+    vacated: Option<Box<Vacated>>,
     /// Where a tree may be found, the newest last.
     seeds: BoundedQueue<Contact>,
     /// Who held a post at the top when we last heard, the newest last: the way back after a cut.
@@ -185,10 +188,16 @@ enum Timer {
 impl Dicast {
     /// A machine of no tree. `incarnation` must rise with each start of the node, by more than the
     /// number of [`Command::Hint`]s in one life.
-    pub fn new(config: Config, contact: Contact, incarnation: u64, rng: Rng) -> Self {
+    pub fn new(
+        config: impl Into<Arc<Config>>,
+        contact: Contact,
+        incarnation: u64,
+        rng: Rng,
+    ) -> Self {
+        let config = config.into();
         let seeds = BoundedQueue::new(config.seeds_max);
         Self {
-            rng,
+            rng: rng.into(),
             timers: Timers::new(TIMERS_MAX),
             outputs: VecDeque::new(),
             me: Me {
@@ -471,26 +480,10 @@ impl Dicast {
         }
     }
 
-    /// Gives back what nothing is in. A map that was filled once keeps a node, which for some of
-    /// these is more than a kilobyte.
-    fn drop_idle(&mut self) {
-        fn free<K, V>(map: &mut BTreeMap<K, V>) {
-            if map.is_empty() {
-                *map = BTreeMap::new();
-            }
-        }
-        free(&mut self.seeks);
-        free(&mut self.handovers);
-        free(&mut self.checks);
-        free(&mut self.questions);
-        free(&mut self.measures);
-        free(&mut self.posts);
-    }
-
     fn on_tick(&mut self, now: Time) {
         self.timers.set(Timer::Tick, now + self.config.heartbeat);
         self.health.end_round();
-        self.drop_idle();
+        self.drop_idle(now);
         self.links.sweep(now);
         self.repeat_leave(now);
         for level in self.membership_levels() {

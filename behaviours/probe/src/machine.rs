@@ -1,9 +1,10 @@
 //! The machine: inputs to measurements, watches and answers. Dispatch only.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use opus_core::{
-    Bucket, Deadline, FlatMap, Input, Lane, Machine, NodeId, Offence, Output, Rng, Time, Timers,
+    Bucket, Deadline, Draws, FlatMap, Input, Lane, Machine, NodeId, Offence, Output, Rng, Time,
+    Timers,
 };
 use opus_model::coordinate::Coordinate;
 use rand::RngExt;
@@ -36,8 +37,9 @@ const DRIFT_MS_MIN: f64 = 0.5;
 /// Measures paths for the whole node. See the crate for how, [`Machine`] for the calls.
 #[derive(Debug)]
 pub struct Probe {
-    config: Config,
-    rng: Rng,
+    /// Shared by the machines of a process, if there are many.
+    config: Arc<Config>,
+    rng: Draws,
     timers: Timers<Timer>,
     /// Drained after each mutation; holds what one mutation makes.
     outputs: VecDeque<Output<Message, Event>>,
@@ -76,10 +78,11 @@ struct Link {
 
 impl Probe {
     /// A probe that knows nobody and stands at the origin.
-    pub fn new(config: Config, rng: Rng) -> Self {
+    pub fn new(config: impl Into<Arc<Config>>, rng: Rng) -> Self {
+        let config = config.into();
         let timers = Timers::new(config.jobs_max + config.watched_max + 2);
         Self {
-            rng,
+            rng: rng.into(),
             timers,
             outputs: VecDeque::new(),
             coordinate: Coordinate::default(),

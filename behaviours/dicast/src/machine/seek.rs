@@ -486,11 +486,11 @@ impl Dicast {
                 slot: before.slot,
                 known: root(&before.path).is_some_and(|old| self.is_below(level, old)),
             };
-            self.vacated = Some(Vacated {
+            self.vacated = Some(Box::new(Vacated {
                 agent: before.view.agent.id,
                 leave,
                 repeats: LEAVES_AGAIN,
-            });
+            }));
             self.send(now, before.view.agent.id, Message::Leave(leave));
         }
         self.beat(now, level);
