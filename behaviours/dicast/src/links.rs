@@ -46,7 +46,8 @@ pub(crate) struct Links {
 #[derive(Clone, Debug)]
 struct Wish {
     used_at: Time,
-    waiting: VecDeque<Message>,
+    /// Most wait for nothing.
+    waiting: Vec<Message>,
 }
 
 impl Links {
@@ -81,9 +82,9 @@ impl Links {
         }
         if let Some(wish) = self.wanted.get_mut(&to) {
             if wish.waiting.len() >= WAITING_MAX {
-                wish.waiting.pop_front();
+                wish.waiting.remove(0);
             }
-            wish.waiting.push_back(message);
+            wish.waiting.push(message);
         }
     }
 
@@ -158,7 +159,7 @@ impl Links {
         }
         let wish = Wish {
             used_at: now,
-            waiting: VecDeque::new(),
+            waiting: Vec::new(),
         };
         self.wanted.insert(peer, wish);
         self.orders.push_back(Order::Dial(peer));

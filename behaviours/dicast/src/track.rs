@@ -41,8 +41,8 @@ const GHOST_FOR: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct Uplink {
     pub(crate) reporter: Reporter,
-    /// With whom the term is: cluster and agent.
-    with: Option<(ClusterRef, NodeId)>,
+    /// With whom the term is: cluster and agent, folded.
+    with: Option<(ClusterRef, u64)>,
     pub(crate) words: Words,
     heard: Option<(u32, Time)>,
     /// The last round trip.
@@ -96,7 +96,7 @@ impl Uplink {
 
     /// Begins a new term if the cluster or its agent is another.
     pub(crate) fn sync(&mut self, view: &View) {
-        let with = Some((view.cluster, view.agent.id));
+        let with = Some((view.cluster, view.agent.id.folded()));
         if self.with == with {
             return;
         }

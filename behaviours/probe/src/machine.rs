@@ -267,10 +267,10 @@ impl Probe {
         let direction = std::array::from_fn(|_| self.rng.random_range(-1.0..1.0));
         let mut nearest_ms = f64::MAX;
         for _ in 0..ROUNDS {
-            for &(_, coordinate, rtt_us) in self.anchors.iter() {
+            for (coordinate, rtt_us) in self.anchors.iter() {
                 let sample_ms = f64::from(rtt_us) / 1e3;
                 nearest_ms = nearest_ms.min(sample_ms);
-                self.coordinate = self.coordinate.updated(&coordinate, sample_ms, direction);
+                self.coordinate = self.coordinate.updated(coordinate, sample_ms, direction);
             }
         }
         self.tell_moved(nearest_ms);

@@ -67,8 +67,8 @@ const BELIEVED: Duration = Duration::from_secs(90);
 #[derive(Clone, Debug)]
 pub(crate) struct Audits {
     pub(super) past: Past,
-    /// The cluster, agent and seat that we have, and since when.
-    seat: Option<(ClusterRef, NodeId, u8)>,
+    /// The cluster, agent (folded) and seat that we have, and since when.
+    seat: Option<(ClusterRef, u64, u8)>,
     since: Time,
     /// The last roll that was looked at, and how many in a row were wrong about us.
     wrong: (u8, u8),
@@ -183,7 +183,7 @@ impl Audits {
 
     /// Follows the cluster that we sit in: another name, agent or seat, and all begins anew.
     fn sync(&mut self, now: Time, leaf: Option<&Membership>) {
-        let seat = leaf.map(|it| (it.view.cluster, it.view.agent.id, it.slot));
+        let seat = leaf.map(|it| (it.view.cluster, it.view.agent.id.folded(), it.slot));
         if self.seat != seat {
             (self.seat, self.since) = (seat, now);
             self.wrong = (0, 0);

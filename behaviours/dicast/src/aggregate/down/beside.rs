@@ -16,7 +16,7 @@ const ROOM: usize = 8;
 /// Among so many of the last moments one is looked for, and so many may be there for nothing.
 const MOMENTS: usize = 16;
 
-/// What came down of siblings, by level, slot and key. 16 bytes each: a map of [`Down`] would be
+/// What came down of siblings, by level, slot and key. 14 bytes each: a map of [`Down`] would be
 /// most of what a node keeps.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Beside {
@@ -52,8 +52,9 @@ const COUNTED: u8 = 0x80;
 
 #[derive(Clone, Copy, Debug)]
 struct Sibling {
-    /// More nodes than this stand as so many: no sibling has them.
-    count: u32,
+    /// An `u32`, lowest byte first, which would need a place of its own alignment. More nodes stand
+    /// as so many: no sibling has them.
+    count: [u8; 4],
     key: KeyId,
     /// The upper half of the value, if that is not the count.
     value: u16,
@@ -77,7 +78,7 @@ impl Sibling {
         let counted = value.to_bits() == counted(count).to_bits();
         let value = round16(f64::from(value)).to_bits() >> 16;
         Some(Self {
-            count,
+            count: count.to_le_bytes(),
             key: down.key,
             value: u16::try_from(value).expect("16 bits are left"),
             half: down.half,
@@ -93,9 +94,13 @@ impl Sibling {
         (self.level & !COUNTED, self.slot, self.key)
     }
 
+    const fn count(&self) -> u32 {
+        u32::from_le_bytes(self.count)
+    }
+
     fn value(&self) -> f32 {
         if self.level & COUNTED != 0 {
-            counted(self.count)
+            counted(self.count())
         } else {
             f32::from_bits(u32::from(self.value) << 16)
         }
@@ -114,7 +119,7 @@ impl Sibling {
             origin,
             body: Body::Number(self.value()),
             half: self.half,
-            count: u64::from(self.count),
+            count: u64::from(self.count()),
             age: Up16::default(),
             missing: self.missing,
             double: self.double,
@@ -230,6 +235,9 @@ fn place_among_last(moments: &mut Vec<Moment>, moment: Moment) -> usize {
     let known = moments[last..].iter().rposition(|it| *it == moment);
     known.map_or_else(
         || {
+            if moments.len() == moments.capacity() {
+                moments.reserve_exact(ROOM);
+            }
             moments.push(moment);
             moments.len() - 1
         },
