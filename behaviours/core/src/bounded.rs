@@ -203,6 +203,8 @@ impl<T> BoundedQueue<T> {
         } else {
             None
         };
+        // Queues are short, and most stay as they are for long.
+        self.items.reserve_exact(1);
         self.items.push_back(item);
         dropped
     }
@@ -239,7 +241,13 @@ impl<T> BoundedQueue<T> {
 
     /// Removes all items.
     pub fn clear(&mut self) {
-        self.items.clear();
+        self.items = VecDeque::new();
+    }
+
+    /// Keeps what `keep` accepts, and no more room than that takes.
+    pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.items.retain(keep);
+        self.items.shrink_to_fit();
     }
 }
 

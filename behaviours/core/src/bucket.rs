@@ -11,8 +11,9 @@ const TOKEN: u64 = 1_000_000;
 /// A bucket of at most `burst` tokens that refills at `per_s` tokens a second. Begins full.
 #[derive(Clone, Debug)]
 pub struct Bucket {
-    per_s: u64,
-    burst: u64,
+    per_s: u32,
+    /// Tokens.
+    burst: u32,
     /// Millionths of a token: at `per_s` tokens a second, one microsecond adds `per_s` of them.
     level: u64,
     at: Time,
@@ -21,11 +22,11 @@ pub struct Bucket {
 impl Bucket {
     /// A full bucket of `burst` tokens. Both numbers count as at least 1.
     pub fn new(per_s: u32, burst: u32) -> Self {
-        let burst = u64::from(burst.max(1)) * TOKEN;
+        let burst = burst.max(1);
         Self {
-            per_s: u64::from(per_s.max(1)),
+            per_s: per_s.max(1),
             burst,
-            level: burst,
+            level: u64::from(burst) * TOKEN,
             at: Time::ZERO,
         }
     }
@@ -45,15 +46,16 @@ impl Bucket {
         let mut later = self.clone();
         later.refill(now);
         let missing = TOKEN.saturating_sub(later.level);
-        now + Duration::from_micros(missing.div_ceil(self.per_s))
+        now + Duration::from_micros(missing.div_ceil(self.per_s.into()))
     }
 
     fn refill(&mut self, now: Time) {
         let passed = now.as_micros().saturating_sub(self.at.as_micros());
-        let gained = passed.saturating_mul(self.per_s);
-        self.level = self.level.saturating_add(gained).min(self.burst);
+        let gained = passed.saturating_mul(self.per_s.into());
+        let burst = u64::from(self.burst) * TOKEN;
+        self.level = self.level.saturating_add(gained).min(burst);
         self.at = self.at.max(now);
-        assert!(self.level <= self.burst, "a bucket never overflows");
+        assert!(self.level <= burst, "a bucket never overflows");
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{codec::Malformed, id::NodeId};
 /// At most [`Hint::BYTES_MAX`] bytes; [`Contact::check`] refuses a longer one from a peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Hint(#[serde(with = "serde_bytes")] pub Vec<u8>);
+pub struct Hint(#[serde(with = "serde_bytes")] pub Box<[u8]>);
 
 impl Hint {
     /// 128: two multiaddrs of QUIC or TCP over IPv6 take 2 x 30 bytes, DNS names somewhat more.
@@ -50,9 +50,9 @@ mod tests {
     #[test]
     fn a_hint_over_its_limit_is_refused() {
         let mut contact = Contact::bare(NodeId([1; 32]));
-        contact.hint.0 = vec![0; Hint::BYTES_MAX];
+        contact.hint.0 = vec![0; Hint::BYTES_MAX].into();
         assert_eq!(contact.check(), Ok(()));
-        contact.hint.0.push(0);
+        contact.hint.0 = vec![0; Hint::BYTES_MAX + 1].into();
         assert!(contact.check().is_err());
     }
 }

@@ -22,6 +22,12 @@ impl NodeId {
         u32::from_be_bytes([a, b, c, d])
     }
 
+    /// 64 bits of it, for tables in which two nodes that share them do no harm.
+    pub fn folded(&self) -> u64 {
+        let words = self.0.as_chunks::<8>().0.iter();
+        words.fold(0, |sum, word| sum ^ u64::from_le_bytes(*word))
+    }
+
     /// The first four and last four bytes in hexadecimal: enough to tell nodes apart in a log.
     pub fn short(&self) -> String {
         let part = |at: usize| {

@@ -18,6 +18,7 @@ pub mod bounded;
 pub mod bucket;
 pub mod codec;
 pub mod contact;
+pub mod flat;
 pub mod id;
 pub mod machine;
 pub mod pack;
@@ -32,9 +33,10 @@ pub use crate::{
     bucket::Bucket,
     codec::{Limits, Malformed, Wire},
     contact::{Contact, Hint},
+    flat::FlatMap,
     id::{NodeId, OverlayId},
     machine::{Input, Lane, Machine, Offence, Output},
-    seed::{Rng, Seed},
+    seed::{Draws, Rng, Seed},
     time::{Deadline, Time},
     timers::Timers,
 };

@@ -7,8 +7,9 @@
 //! ([`serialize`], [`deserialize`]).
 //!
 //! Unpacking never panics and allocates at most what the bytes at hand can fill: a list reserves
-//! nothing, and its count has a limit that the caller gives ([`Few`]). NaN, infinity, a varint that
-//! is longer than need be and bytes left over are refused, so each value has one encoding.
+//! room for eight items at most, and its count has a limit that the caller gives ([`Few`]). NaN,
+//! infinity, a varint that is longer than need be and bytes left over are refused, so each value
+//! has one encoding.
 
 use std::time::Duration;
 
@@ -332,7 +333,7 @@ impl Pack for Hint {
     fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let count = from.varint(Self::BYTES_MAX as u64)?;
         let count = usize::try_from(count).map_err(|_| Malformed::Truncated(from.total))?;
-        Ok(Self(from.raw(count)?.to_vec()))
+        Ok(Self(from.raw(count)?.into()))
     }
 }
 
@@ -376,6 +377,9 @@ impl<A: Pack, B: Pack> Pack for (A, B) {
     }
 }
 
+/// Items of a list for which room is made before they are read.
+const ROOM: usize = 8;
+
 impl<T: Pack, const MAX: usize> Pack for Few<T, MAX> {
     fn pack(&self, to: &mut Writer) {
         debug_assert!(self.0.len() <= MAX, "a list keeps to its own limit");
@@ -390,7 +394,9 @@ impl<T: Pack, const MAX: usize> Pack for Few<T, MAX> {
         if count > MAX as u64 {
             return Err(Malformed::TooMany(MAX));
         }
-        let mut items = Vec::new();
+        // Short lists take what they hold; what a peer claims of long ones is not believed.
+        let room = usize::try_from(count).map_or(ROOM, |count| count.min(ROOM));
+        let mut items = Vec::with_capacity(room);
         for _ in 0..count {
             items.push(T::unpack(from)?);
         }

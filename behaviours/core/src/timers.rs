@@ -1,8 +1,11 @@
 //! Timers as state: a small table of named optional deadlines.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::fmt::Debug;
 
-use crate::time::{Deadline, Time};
+use crate::{
+    flat::FlatMap,
+    time::{Deadline, Time},
+};
 
 /// Named deadlines. `K` is the machine's own enum of timer names, or a pair of name and key.
 ///
@@ -12,8 +15,8 @@ use crate::time::{Deadline, Time};
 #[derive(Clone, Debug)]
 pub struct Timers<K> {
     capacity: usize,
-    at: BTreeMap<K, Time>,
-    queue: std::collections::BTreeSet<(Time, K)>,
+    at: FlatMap<K, Time>,
+    queue: FlatMap<(Time, K), ()>,
 }
 
 impl<K: Ord + Copy + Debug> Timers<K> {
@@ -21,8 +24,8 @@ impl<K: Ord + Copy + Debug> Timers<K> {
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            at: BTreeMap::new(),
-            queue: std::collections::BTreeSet::new(),
+            at: FlatMap::new(),
+            queue: FlatMap::new(),
         }
     }
 
@@ -37,7 +40,7 @@ impl<K: Ord + Copy + Debug> Timers<K> {
             "timer table is full, cannot set {key:?}"
         );
         self.at.insert(key, at);
-        self.queue.insert((at, key));
+        self.queue.insert((at, key), ());
     }
 
     /// Sets timer `key` to `at` unless it is due earlier already.
@@ -61,7 +64,7 @@ impl<K: Ord + Copy + Debug> Timers<K> {
 
     /// Takes the earliest timer that is due at `now`; ties go to the smaller key.
     pub fn pop_due(&mut self, now: Time) -> Option<K> {
-        let (at, key) = *self.queue.first()?;
+        let (&(at, key), ()) = self.queue.first()?;
         if at > now {
             return None;
         }
@@ -71,7 +74,7 @@ impl<K: Ord + Copy + Debug> Timers<K> {
 
     /// Moves the timers that `which` names and that are due before `until` to then.
     pub fn put_off(&mut self, until: Time, which: impl Fn(K) -> bool) {
-        let due = self.queue.iter().take_while(|(at, _)| *at < until);
+        let due = self.queue.keys().take_while(|(at, _)| *at < until);
         let due = due.map(|&(_, key)| key).filter(|&key| which(key));
         for key in due.collect::<Vec<_>>() {
             self.set(key, until);
@@ -80,7 +83,7 @@ impl<K: Ord + Copy + Debug> Timers<K> {
 
     /// The earliest deadline; `name` turns the key into the reason that is shown.
     pub fn next(&self, name: impl Fn(K) -> &'static str) -> Option<Deadline> {
-        self.queue.first().map(|&(at, key)| Deadline {
+        self.queue.first().map(|(&(at, key), ())| Deadline {
             at,
             reason: name(key),
         })

@@ -10,9 +10,14 @@ use opus_core::{
     pack::{Few, Pack, Reader, Writer},
     packed,
 };
-use opus_model::Position;
 
-use crate::label::Marks;
+mod place;
+mod seat;
+
+pub use self::{
+    place::Place,
+    seat::{Seat, Standing},
+};
 
 /// Levels of the hierarchy. 6: sixteen seats each already reach 16 million nodes.
 pub const LEVELS_MAX: u8 = 6;
@@ -22,6 +27,14 @@ pub const SEATS_MAX: usize = 64;
 
 /// Ranked deputies of a cluster of level 1.
 pub const DEPUTIES: usize = 3;
+
+// A roster has one bit for each.
+const _: () = assert!(SEATS_MAX <= 64);
+
+/// The numbers that seats may have.
+fn slots() -> impl DoubleEndedIterator<Item = u8> {
+    0..u8::try_from(SEATS_MAX).expect("seats are numbered in one byte")
+}
 
 /// As many nodes as one seat of a cluster at `level` can stand for.
 pub(crate) fn nodes_max(level: u8) -> u32 {
@@ -58,123 +71,13 @@ impl ClusterRef {
     }
 }
 
-/// A network coordinate in a message. Clamped when unpacked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place(pub Option<Position>);
-
-impl Place {
-    /// Estimated round trip, microseconds; far if either is unknown.
-    pub fn estimate_us(self, other: Self) -> u32 {
-        match (self.0, other.0) {
-            (Some(one), Some(other)) => one.estimate_us(other),
-            _ => UNKNOWN_US,
-        }
-    }
-
-    /// Whether `now` is known, and so far away that it is worth a word.
-    pub fn has_moved(self, now: Self) -> bool {
-        match (self.0, now.0) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some(one), Some(other)) => {
-                let along = one.0.iter().zip(other.0).map(|(a, b)| a.abs_diff(b));
-                let heights = one.1.abs_diff(other.1);
-                along.chain([heights]).any(|us| us > MOVED_US)
-            }
-        }
-    }
-}
-
-/// A place that moved by less than this, in microseconds, is not told again: no decision depends on
-/// it.
-const MOVED_US: u32 = 2_000;
-
-/// How far away what has no coordinate is taken to be: 1 s, farther than any real round trip.
-const UNKNOWN_US: u32 = 1_000_000;
-
-impl Pack for Place {
-    fn pack(&self, to: &mut Writer) {
-        self.0.is_some().pack(to);
-        if let Some(Position(point, height, error)) = self.0 {
-            for us in point {
-                us.pack(to);
-            }
-            height.pack(to);
-            error.pack(to);
-        }
-    }
-
-    fn unpack(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        if !bool::unpack(from)? {
-            return Ok(Self(None));
-        }
-        let point = [
-            Pack::unpack(from)?,
-            Pack::unpack(from)?,
-            Pack::unpack(from)?,
-        ];
-        let position = Position(point, Pack::unpack(from)?, Pack::unpack(from)?);
-        Ok(Self(Some(position.clamped())))
-    }
-}
-
-/// Who sits in a cluster: a node at level 1, above it a cluster with its agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seat {
-    /// The node, or the agent.
-    pub contact: Contact,
-    /// Rises with each start of the node, so that a restart replaces its old self.
-    pub incarnation: u64,
-    /// Where it stands.
-    pub place: Place,
-    /// What it may hold, and whom it lets in.
-    pub marks: Marks,
-    /// How long it had been up when this was said, seconds.
-    pub up_s: u32,
-    /// The cluster that it stands for, above level 1.
-    pub child: Option<ClusterRef>,
-    /// Nodes below; 1 at level 1.
-    pub size: u32,
-}
-
-packed!(Seat {
-    contact,
-    incarnation,
-    place,
-    marks,
-    up_s,
-    child,
-    size
-});
-
-impl Seat {
-    /// Who sits there.
-    pub const fn id(&self) -> NodeId {
-        self.contact.id
-    }
-
-    /// What members have to know of a seat: all else changes while nobody tells them.
-    fn note(&self, slot: u8, to: &mut Writer) {
-        slot.pack(to);
-        self.id().pack(to);
-        self.incarnation.pack(to);
-        self.child.pack(to);
-        if self.marks.label.is_some() || self.marks.closed {
-            (self.marks.label, self.marks.closed).pack(to);
-        }
-    }
-
-    /// 8 bits that mostly differ if two seats do.
-    pub(crate) fn digest(&self, slot: u8) -> u8 {
-        digest(|to| self.note(slot, to)).to_be_bytes()[0]
-    }
-}
-
 /// The seats of a cluster, by number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
+    /// The numbers that are taken, one bit each.
+    taken: u64,
     /// By rising number. A list, since every node holds one: a map takes half as much again.
-    seats: Vec<(u8, Seat)>,
+    seats: Vec<Seat>,
 }
 
 impl Roster {
@@ -197,41 +100,52 @@ impl Roster {
 
     /// All seats, by number.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u8, &Seat)> {
-        self.seats.iter().map(|(slot, seat)| (*slot, seat))
+        slots().filter_map(|slot| Some((slot, self.get(slot)?)))
     }
 
     /// The seat of this number.
     pub fn get(&self, slot: u8) -> Option<&Seat> {
         let at = self.position(slot).ok()?;
-        self.seats.get(at).map(|(_, seat)| seat)
+        self.seats.get(at)
     }
 
     /// The seat of this number, to change.
     pub fn get_mut(&mut self, slot: u8) -> Option<&mut Seat> {
         let at = self.position(slot).ok()?;
-        self.seats.get_mut(at).map(|(_, seat)| seat)
+        self.seats.get_mut(at)
     }
 
     /// Where in the list the number stands, or would.
     fn position(&self, slot: u8) -> Result<usize, usize> {
-        self.seats.binary_search_by_key(&slot, |(slot, _)| *slot)
+        let bit = 1_u64.checked_shl(u32::from(slot)).unwrap_or(0);
+        let below = self.taken & bit.wrapping_sub(1);
+        let at = below.count_ones() as usize;
+        if self.taken & bit == 0 {
+            Err(at)
+        } else {
+            Ok(at)
+        }
+    }
+
+    /// Where one sits of whom this is true, the lowest number first.
+    fn place(&self, is_it: impl Fn(&Seat) -> bool) -> Option<u8> {
+        let at = self.seats.iter().position(is_it)?;
+        slots().find(|&slot| self.position(slot) == Ok(at))
     }
 
     /// Where `id` sits.
     pub fn find(&self, id: NodeId) -> Option<u8> {
-        let found = self.iter().find(|(_, seat)| seat.id() == id);
-        found.map(|(slot, _)| slot)
+        self.place(|seat| seat.id() == id)
     }
 
     /// Where this cluster sits.
     pub fn find_child(&self, child: ClusterRef) -> Option<u8> {
-        let found = self.iter().find(|(_, seat)| seat.child == Some(child));
-        found.map(|(slot, _)| slot)
+        self.place(|seat| seat.child() == Some(child))
     }
 
     /// Where whatever `seat` stands for sits: its cluster, or at level 1 the node.
     pub fn find_seat(&self, seat: &Seat) -> Option<u8> {
-        match seat.child {
+        match seat.child() {
             None => self.find(seat.id()),
             Some(child) => self.find_child(child),
         }
@@ -244,8 +158,7 @@ impl Roster {
 
     /// The same, but a number that is `spared` only if no other is free.
     pub fn add_but(&mut self, seat: Seat, spared: impl Fn(u8) -> bool) -> Option<u8> {
-        let numbers = 0..u8::try_from(SEATS_MAX).expect("seats are numbered in one byte");
-        let free = numbers.filter(|&slot| self.position(slot).is_err());
+        let free = slots().filter(|&slot| self.position(slot).is_err());
         let slot = free.min_by_key(|&slot| (spared(slot), slot))?;
         self.put(slot, seat);
         Some(slot)
@@ -257,11 +170,12 @@ impl Roster {
             return;
         }
         match self.position(slot) {
-            Ok(at) => self.seats[at].1 = seat,
+            Ok(at) => self.seats[at] = seat,
             Err(at) => {
                 // Seats come seldom, and every node of a cluster has this list.
                 self.seats.reserve_exact(1);
-                self.seats.insert(at, (slot, seat));
+                self.seats.insert(at, seat);
+                self.taken |= 1 << slot;
             }
         }
     }
@@ -269,7 +183,8 @@ impl Roster {
     /// Frees a seat.
     pub fn remove(&mut self, slot: u8) -> Option<Seat> {
         let at = self.position(slot).ok()?;
-        Some(self.seats.remove(at).1)
+        self.taken &= !(1 << slot);
+        Some(self.seats.remove(at))
     }
 
     /// Leaves each node its highest seat. A copy has some twice whose changes came late or not; and
@@ -293,6 +208,10 @@ impl Roster {
 impl FromIterator<(u8, Seat)> for Roster {
     fn from_iter<I: IntoIterator<Item = (u8, Seat)>>(seats: I) -> Self {
         let mut roster = Self::default();
+        let seats = seats.into_iter();
+        roster
+            .seats
+            .reserve_exact(seats.size_hint().0.min(SEATS_MAX));
         for (slot, seat) in seats {
             roster.put(slot, seat);
         }
@@ -364,11 +283,13 @@ impl View {
         let Few(deputies) = &self.deputies;
         let seats = deputies.iter().filter_map(|&slot| self.roster.get(slot));
         let contacts = seats.map(|seat| seat.contact.clone());
+        let mut contacts: Vec<_> = contacts.take(DEPUTIES).collect();
+        contacts.shrink_to_fit();
         Ancestor {
             level: self.level,
             cluster: self.cluster,
             agent: self.agent.clone(),
-            deputies: Few(contacts.take(DEPUTIES).collect()),
+            deputies: Few(contacts),
         }
     }
 }
@@ -430,15 +351,14 @@ pub(crate) fn digest(write: impl FnOnce(&mut Writer)) -> u16 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::label::Marks;
 
     pub(crate) fn seat(index: u32) -> Seat {
         Seat {
             contact: Contact::bare(NodeId::from_index(index)),
             incarnation: 1,
-            place: Place(None),
-            marks: Marks::of(true),
-            up_s: 0,
-            child: None,
+            place: Place::default(),
+            standing: Standing::of(Marks::of(true), None),
             size: 1,
         }
     }
@@ -492,16 +412,6 @@ pub(crate) mod tests {
         assert_eq!(view.digest(), before);
         view.roster.get_mut(1).unwrap().incarnation = 2;
         assert_ne!(view.digest(), before);
-    }
-
-    #[test]
-    fn a_place_is_told_again_when_it_is_off_by_more_than_jitter() {
-        let at = |x_us, height| Place(Some(Position([x_us, 0, 0], height, 10)));
-        assert!(Place(None).has_moved(at(0, 100)));
-        assert!(!at(0, 100).has_moved(Place(None)));
-        assert!(!at(0, 100).has_moved(at(1_500, 1_500)));
-        assert!(at(0, 100).has_moved(at(0, 5_000)));
-        assert!(at(-3_000, 100).has_moved(at(0, 100)));
     }
 
     #[test]

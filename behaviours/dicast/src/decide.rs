@@ -20,10 +20,10 @@ pub(crate) fn rank(roster: &Roster, proven: Duration) -> Vec<u8> {
     let own = label::common(roster).is_some();
     let mut fit: Vec<_> = roster
         .iter()
-        .filter(|(_, seat)| seat.marks.fit)
+        .filter(|(_, seat)| seat.marks().fit)
         .map(|(slot, seat)| {
-            let proven = u64::from(seat.up_s) >= proven.as_secs();
-            let goes = !own && seat.marks.label.is_some();
+            let proven = u64::from(seat.standing.up_s) >= proven.as_secs();
+            let goes = !own && seat.marks().label.is_some();
             let key = (Reverse(proven), goes, mean_us(roster, seat), seat.id());
             (key, slot)
         })
@@ -44,7 +44,7 @@ pub(crate) fn deputies(before: &[u8], roster: &Roster, proven: Duration) -> Vec<
     };
     let is_proven = |slot: u8| {
         let seat = roster.get(slot);
-        seat.is_some_and(|seat| u64::from(seat.up_s) >= proven.as_secs())
+        seat.is_some_and(|seat| u64::from(seat.standing.up_s) >= proven.as_secs())
     };
     let better = is_more_central(roster, best, first) || is_proven(best) && !is_proven(first);
     if better {
@@ -75,7 +75,7 @@ pub(crate) fn is_more_central(roster: &Roster, one: u8, other: u8) -> bool {
     let (Some(one), Some(other)) = (roster.get(one), roster.get(other)) else {
         return false;
     };
-    let known = one.place.0.is_some() && other.place.0.is_some();
+    let known = one.place.is_known() && other.place.is_known();
     let (one_us, other_us) = (mean_us(roster, one), mean_us(roster, other));
     let by_share = one_us * 100 <= other_us * MORE_CENTRAL_PERCENT;
     known && by_share && one_us + MORE_CENTRAL_US <= other_us
@@ -83,9 +83,9 @@ pub(crate) fn is_more_central(roster: &Roster, one: u8, other: u8) -> bool {
 
 /// The middle of all places that are known.
 pub(crate) fn centre(places: impl Iterator<Item = Place>) -> Place {
-    let known: Vec<_> = places.filter_map(|place| place.0).collect();
+    let known: Vec<_> = places.filter_map(Place::position).collect();
     if known.is_empty() {
-        return Place(None);
+        return Place::default();
     }
     let count = i64::try_from(known.len()).unwrap_or(i64::MAX);
     let mean = |us: i64| i32::try_from(us / count).unwrap_or_default();
@@ -94,7 +94,7 @@ pub(crate) fn centre(places: impl Iterator<Item = Place>) -> Place {
     let error = known.iter().map(|p| p.2).max().unwrap_or(u16::MAX);
     let point = std::array::from_fn(axis);
     let height = u32::try_from(height / known.len() as u64).unwrap_or(u32::MAX);
-    Place(Some(Position(point, height, error).clamped()))
+    Place::at(Position(point, height, error).clamped())
 }
 
 /// Two seats far apart around which the others gather, by 2-means over places; any two if fewer
@@ -102,7 +102,7 @@ pub(crate) fn centre(places: impl Iterator<Item = Place>) -> Place {
 pub(crate) fn poles(roster: &Roster) -> Option<(u8, u8)> {
     let placed: Roster = roster
         .iter()
-        .filter(|(_, seat)| seat.place.0.is_some())
+        .filter(|(_, seat)| seat.place.is_known())
         .map(|(slot, seat)| (slot, seat.clone()))
         .collect();
     let among = if placed.len() < 2 { roster } else { &placed };
@@ -238,16 +238,14 @@ mod tests {
     use opus_core::NodeId;
 
     use super::*;
-    use crate::label::Marks;
+    use crate::{cluster::Standing, label::Marks};
 
     fn seat(index: u32, x_ms: i32, up_s: u32, fit: bool) -> Seat {
         Seat {
             contact: Contact::bare(NodeId::from_index(index)),
             incarnation: 1,
-            place: Place(Some(Position([x_ms * 1_000, 0, 0], 1_000, 10))),
-            marks: Marks::of(fit),
-            up_s,
-            child: None,
+            place: Place::at(Position([x_ms * 1_000, 0, 0], 1_000, 10)),
+            standing: Standing::of(Marks::of(fit), None).after(up_s),
             size: 1,
         }
     }
@@ -349,7 +347,7 @@ mod tests {
     #[test]
     fn a_seat_without_a_place_is_no_pole() {
         let mut seats: Vec<Seat> = (0..6).map(|index| seat(index, 0, 0, true)).collect();
-        seats[3].place = Place(None);
+        seats[3].place = Place::default();
         let (one, other) = poles(&roster(seats)).unwrap();
         assert!(one != other && one != 3 && other != 3, "{one} and {other}");
     }
@@ -357,7 +355,7 @@ mod tests {
     #[test]
     fn seats_without_a_place_have_two_poles_all_the_same() {
         let blind = |index| Seat {
-            place: Place(None),
+            place: Place::default(),
             ..seat(index, 0, 0, true)
         };
         let (one, other) = poles(&roster((0..5).map(blind).collect())).unwrap();
@@ -372,7 +370,7 @@ mod tests {
             .zip(0..)
             .map(|(&x, index)| seat(index, x, 0, true));
         let roster = roster(seats.collect());
-        let here = Place(Some(Position([0, 0, 0], 1_000, 10)));
+        let here = Place::at(Position([0, 0, 0], 1_000, 10));
         let named = nearest(roster.iter(), here, 2);
         let ids: Vec<u32> = named
             .iter()

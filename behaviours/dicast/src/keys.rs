@@ -12,7 +12,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use opus_core::{
-    NodeId, Time,
+    FlatMap, NodeId, Time,
     pack::{Pack, to_bytes},
     packed,
 };
@@ -60,7 +60,7 @@ impl Definition {
 /// All keys but the built-in count of members.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
-    table: BTreeMap<KeyId, Definition>,
+    table: FlatMap<KeyId, Definition>,
     /// Until when those are remembered that are gone.
     gone: BTreeMap<KeyId, Time>,
     digest: u16,
@@ -69,7 +69,7 @@ pub(crate) struct Keys {
 impl Default for Keys {
     fn default() -> Self {
         let mut keys = Self {
-            table: BTreeMap::new(),
+            table: FlatMap::new(),
             gone: BTreeMap::new(),
             digest: 0,
         };

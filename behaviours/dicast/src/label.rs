@@ -146,7 +146,7 @@ packed!(Gather { tag, label, agent });
 
 /// The label that all of these have, if they have one.
 pub(crate) fn common(roster: &Roster) -> Option<Label> {
-    let first = roster.iter().next()?.1.marks.label?;
+    let first = roster.iter().next()?.1.marks().label?;
     (count(roster, first) == roster.len()).then_some(first)
 }
 
@@ -159,7 +159,7 @@ pub fn owner(roster: &Roster, size_min: usize) -> Option<Label> {
 pub(crate) fn groups(roster: &Roster) -> BTreeMap<Label, Vec<u8>> {
     let mut groups: BTreeMap<Label, Vec<u8>> = BTreeMap::new();
     for (slot, seat) in roster.iter() {
-        if let Some(label) = seat.marks.label {
+        if let Some(label) = seat.marks().label {
             groups.entry(label).or_default().push(slot);
         }
     }
@@ -168,7 +168,7 @@ pub(crate) fn groups(roster: &Roster) -> BTreeMap<Label, Vec<u8>> {
 
 /// How many of a label sit there.
 pub(crate) fn count(roster: &Roster, label: Label) -> usize {
-    let of_label = |(_, seat): &(u8, &Seat)| seat.marks.label == Some(label);
+    let of_label = |(_, seat): &(u8, &Seat)| seat.marks().label == Some(label);
     roster.iter().filter(of_label).count()
 }
 
@@ -177,19 +177,18 @@ mod tests {
     use opus_core::{Contact, NodeId, pack};
 
     use super::*;
-    use crate::cluster::Place;
+    use crate::cluster::{Place, Standing};
 
     pub(crate) fn seat(index: u32, label: Option<u8>) -> Seat {
+        let marks = Marks {
+            label: label.map(|byte| Label([byte; 16])),
+            ..Marks::of(true)
+        };
         Seat {
             contact: Contact::bare(NodeId::from_index(index)),
             incarnation: 1,
-            place: Place(None),
-            marks: Marks {
-                label: label.map(|byte| Label([byte; 16])),
-                ..Marks::of(true)
-            },
-            up_s: 0,
-            child: None,
+            place: Place::default(),
+            standing: Standing::of(marks, None),
             size: 1,
         }
     }
@@ -225,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_closed_cluster_lets_in_its_own_label_only() {
-        let mut own = seat(1, Some(7)).marks;
+        let mut own = seat(1, Some(7)).marks();
         let label = own.label;
         assert!(own.lets_in(None) && own.lets_in(label));
         own.closed = true;

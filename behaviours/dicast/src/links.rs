@@ -4,11 +4,11 @@
 //! and let go some seconds after the last word.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     time::Duration,
 };
 
-use opus_core::{Bucket, NodeId, Time};
+use opus_core::{Bucket, FlatMap, NodeId, Time};
 
 use crate::wire::Message;
 
@@ -22,9 +22,6 @@ const WANTED_MAX: usize = 256;
 /// How long a connection is held after the last word to a peer that is not kept.
 const HELD: Duration = Duration::from_secs(8);
 
-/// What the queue of orders keeps between two sweeps.
-const IDLE_CAPACITY: usize = 4;
-
 /// What the driver must be told.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Order {
@@ -37,28 +34,30 @@ pub(crate) enum Order {
 #[derive(Clone, Debug)]
 pub(crate) struct Links {
     /// And what each may still say.
-    connected: BTreeMap<NodeId, Bucket>,
+    connected: FlatMap<NodeId, Bucket>,
     /// Tokens a second and at most, of what a peer may say.
     allowed: (u32, u32),
-    wanted: BTreeMap<NodeId, Wish>,
-    kept: BTreeSet<NodeId>,
+    wanted: FlatMap<NodeId, Wish>,
+    /// Few: our agents, and whom we ask about them.
+    kept: Vec<NodeId>,
     orders: VecDeque<Order>,
 }
 
 #[derive(Clone, Debug)]
 struct Wish {
     used_at: Time,
-    waiting: VecDeque<Message>,
+    /// Most wait for nothing.
+    waiting: Vec<Message>,
 }
 
 impl Links {
     /// Nobody is connected. `allowed`: messages a second and at once that each peer may send.
     pub(crate) fn new(allowed: (u32, u32)) -> Self {
         Self {
-            connected: BTreeMap::new(),
+            connected: FlatMap::new(),
             allowed,
-            wanted: BTreeMap::new(),
-            kept: BTreeSet::new(),
+            wanted: FlatMap::new(),
+            kept: Vec::new(),
             orders: VecDeque::new(),
         }
     }
@@ -83,9 +82,9 @@ impl Links {
         }
         if let Some(wish) = self.wanted.get_mut(&to) {
             if wish.waiting.len() >= WAITING_MAX {
-                wish.waiting.pop_front();
+                wish.waiting.remove(0);
             }
-            wish.waiting.push_back(message);
+            wish.waiting.push(message);
         }
     }
 
@@ -100,7 +99,7 @@ impl Links {
         for &peer in &peers {
             self.want(now, peer);
         }
-        self.kept = peers;
+        self.kept = peers.into_iter().collect();
     }
 
     pub(crate) fn on_connected(&mut self, now: Time, peer: NodeId) {
@@ -124,7 +123,6 @@ impl Links {
 
     /// Lets go what has not been used for a while.
     pub(crate) fn sweep(&mut self, now: Time) {
-        self.orders.shrink_to(IDLE_CAPACITY);
         let (kept, orders) = (&self.kept, &mut self.orders);
         self.wanted.retain(|peer, wish| {
             let holds = kept.contains(peer) || now.since(wish.used_at) < HELD;
@@ -145,7 +143,11 @@ impl Links {
     }
 
     pub(crate) fn poll(&mut self) -> Option<Order> {
-        self.orders.pop_front()
+        let order = self.orders.pop_front();
+        if order.is_none() {
+            self.orders = VecDeque::new();
+        }
+        order
     }
 
     fn want(&mut self, now: Time, peer: NodeId) -> bool {
@@ -157,7 +159,7 @@ impl Links {
         }
         let wish = Wish {
             used_at: now,
-            waiting: VecDeque::new(),
+            waiting: Vec::new(),
         };
         self.wanted.insert(peer, wish);
         self.orders.push_back(Order::Dial(peer));

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
 use opus_core::{
-    BoundedQueue, Contact, Deadline, Input, Lane, Machine, NodeId, Offence, Output, Rng, Time,
-    Timers,
+    BoundedQueue, Contact, Deadline, Draws, FlatMap, Input, Lane, Machine, NodeId, Offence, Output,
+    Rng, Time, Timers,
 };
 use rand::RngExt;
 
@@ -33,6 +34,7 @@ mod depose;
 mod directory;
 mod grant;
 mod heal;
+mod idle;
 mod keys;
 mod kin;
 mod member;
@@ -72,18 +74,15 @@ const OFFERS_MAX: usize = 4;
 /// Messages to ourselves that one input may cause; more would be a loop.
 const LOCAL_MAX: usize = 4_096;
 
-/// What queues keep between heartbeats: a rest of the burst in which a cluster forms is most of
-/// what a leaf would ever need.
-const IDLE_CAPACITY: usize = 2;
-
 /// One for the tick, one for the scout, eight for each level, one for whatever is under way.
 const TIMERS_MAX: usize = 3 + 8 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
 
 /// One node's part in the hierarchy. See the crate for how, [`Machine`] for the calls.
 #[derive(Debug)]
 pub struct Dicast {
-    config: Config,
-    rng: Rng,
+    /// Shared by the machines of a process, if there are many.
+    config: Arc<Config>,
+    rng: Draws,
     timers: Timers<Timer>,
     /// Drained after each mutation; holds what one mutation makes.
     outputs: VecDeque<Output<Message, Event>>,
@@ -100,7 +99,7 @@ pub struct Dicast {
     keys: Keys,
     key_care: KeyCare,
     /// Our own values.
-    values: BTreeMap<KeyId, Sample>,
+    values: FlatMap<KeyId, Sample>,
     /// Our posts, by level. Boxed: a map makes room for eleven, and keeps it.
     posts: BTreeMap<u8, Box<Post>>,
     /// Seats sought, by level of the cluster.
@@ -108,7 +107,7 @@ pub struct Dicast {
     /// The look for a nearer cluster than ours, as a node or for a post.
     scout: Scout,
     /// The seat that we left last.
-    vacated: Option<Vacated>,
+    vacated: Option<Box<Vacated>>,
     /// Where a tree may be found, the newest last.
     seeds: BoundedQueue<Contact>,
     /// Who held a post at the top when we last heard, the newest last: the way back after a cut.
@@ -191,10 +190,16 @@ enum Timer {
 impl Dicast {
     /// A machine of no tree. `incarnation` must rise with each start of the node, by more than the
     /// number of [`Command::Hint`]s in one life.
-    pub fn new(config: Config, contact: Contact, incarnation: u64, rng: Rng) -> Self {
+    pub fn new(
+        config: impl Into<Arc<Config>>,
+        contact: Contact,
+        incarnation: u64,
+        rng: Rng,
+    ) -> Self {
+        let config = config.into();
         let seeds = BoundedQueue::new(config.seeds_max);
         Self {
-            rng,
+            rng: rng.into(),
             timers: Timers::new(TIMERS_MAX),
             outputs: VecDeque::new(),
             me: Me {
@@ -212,7 +217,7 @@ impl Dicast {
             leaf: None,
             keys: Keys::default(),
             key_care: KeyCare::default(),
-            values: BTreeMap::new(),
+            values: FlatMap::new(),
             posts: BTreeMap::new(),
             seeks: BTreeMap::new(),
             scout: Scout::default(),
@@ -310,7 +315,7 @@ impl Dicast {
             Command::Start { id, seeds } => self.on_start(now, id, seeds),
             Command::Found { id, name, contacts } => self.on_found(now, id, name, contacts),
             Command::Measured { id, peer, rtt_us } => self.on_measured(now, id, peer, rtt_us),
-            Command::Coordinate(position) => self.me.place = Place(Some(position)),
+            Command::Coordinate(position) => self.me.place = Place::at(position),
             Command::Label { id, label } => self.on_label(id, label),
             Command::Hint(hint) => self.on_hint(now, hint),
             Command::Reachable(reachable) => self.me.reachable = reachable,
@@ -419,6 +424,7 @@ impl Dicast {
     fn hear_ourselves(&mut self, now: Time) {
         for _ in 0..LOCAL_MAX {
             let Some(message) = self.local.pop_front() else {
+                self.local = VecDeque::new();
                 return;
             };
             self.on_message(now, self.id(), message);
@@ -479,28 +485,10 @@ impl Dicast {
         }
     }
 
-    /// Gives back what nothing is in. A map that was filled once keeps a node, which for some of
-    /// these is more than a kilobyte.
-    fn drop_idle(&mut self) {
-        fn free<K, V>(map: &mut BTreeMap<K, V>) {
-            if map.is_empty() {
-                *map = BTreeMap::new();
-            }
-        }
-        self.outputs.shrink_to(IDLE_CAPACITY);
-        self.local.shrink_to(IDLE_CAPACITY);
-        free(&mut self.seeks);
-        free(&mut self.handovers);
-        free(&mut self.checks);
-        free(&mut self.questions);
-        free(&mut self.measures);
-        free(&mut self.posts);
-    }
-
     fn on_tick(&mut self, now: Time) {
         self.timers.set(Timer::Tick, now + self.config.heartbeat);
         self.health.end_round();
-        self.drop_idle();
+        self.drop_idle(now);
         self.links.sweep(now);
         self.repeat_leave(now);
         for level in self.membership_levels() {
@@ -578,7 +566,12 @@ impl Machine for Dicast {
     }
 
     fn poll_output(&mut self) -> Option<Output<Message, Event>> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // Most nodes say a word or two a second: what a burst took is given back.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 }
 

@@ -9,7 +9,7 @@ use opus_model::Position;
 use crate::{
     Definition, Dicast, Echo, Message,
     aggregate::{Change, KeyId, Report, Roll, Row},
-    cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, View},
+    cluster::{ClusterRef, LEVELS_MAX, Place, Roster, SEATS_MAX, Seat, Standing, View},
     label::{Gather, Kin, Label, Marks},
     wire::{
         Accuse, Audit, Audited, Beat, Claim, Compare, Entry, Fenced, Got, Grant, Hello, Join,
@@ -112,7 +112,9 @@ impl Words<'_, '_> {
     }
 
     fn place(&mut self) -> Place {
-        Place(self.draw.maybe(position))
+        self.draw
+            .maybe(position)
+            .map_or_else(Place::default, Place::at)
     }
 
     /// Of two labels, or any.
@@ -132,13 +134,16 @@ impl Words<'_, '_> {
     /// A seat in a cluster of this level.
     fn seat(&mut self, level: u8) -> Seat {
         let above = (level > 1) ^ self.draw.share(1);
+        let contact = self.draw.contact();
+        let incarnation = u64::from(self.draw.small());
+        let (place, marks) = (self.place(), self.marks());
+        let up_s = self.draw.any();
+        let child = above.then(|| self.cluster());
         Seat {
-            contact: self.draw.contact(),
-            incarnation: u64::from(self.draw.small()),
-            place: self.place(),
-            marks: self.marks(),
-            up_s: self.draw.any(),
-            child: above.then(|| self.cluster()),
+            contact,
+            incarnation,
+            place,
+            standing: Standing::of(marks, child).after(up_s),
             size: self.draw.small(),
         }
     }

@@ -41,8 +41,8 @@ const GHOST_FOR: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct Uplink {
     pub(crate) reporter: Reporter,
-    /// With whom the term is: cluster and agent.
-    with: Option<(ClusterRef, NodeId)>,
+    /// With whom the term is: cluster and agent, folded.
+    with: Option<(ClusterRef, u64)>,
     pub(crate) words: Words,
     heard: Option<(u32, Time)>,
     /// The last round trip.
@@ -96,7 +96,7 @@ impl Uplink {
 
     /// Begins a new term if the cluster or its agent is another.
     pub(crate) fn sync(&mut self, view: &View) {
-        let with = Some((view.cluster, view.agent.id));
+        let with = Some((view.cluster, view.agent.id.folded()));
         if self.with == with {
             return;
         }
@@ -209,17 +209,17 @@ impl Seated {
     fn of(seat: &Seat) -> Self {
         Self {
             // A cluster is itself under each agent; only its name makes it another.
-            node: if seat.child.is_some() {
+            node: if seat.child().is_some() {
                 NodeId([0; 32])
             } else {
                 seat.id()
             },
-            incarnation: if seat.child.is_some() {
+            incarnation: if seat.child().is_some() {
                 0
             } else {
                 seat.incarnation
             },
-            child: seat.child.map(|child| child.id),
+            child: seat.child().map(|child| child.id),
         }
     }
 }
@@ -262,7 +262,7 @@ impl Track {
     /// The term of a report from whoever sits in `seat`.
     pub(crate) fn term(&self, seat: &Seat) -> Term {
         let incarnation = seat
-            .child
+            .child()
             .map_or(seat.incarnation, |child| u64::from(child.epoch));
         Term {
             incarnation,
@@ -300,7 +300,7 @@ impl Track {
             if self.ghosts.remove(&slot).is_some() {
                 self.vacate(now, slot, Vacated::Lost);
             }
-            let occupant = match seat.child {
+            let occupant = match seat.child() {
                 None => Occupant::Leaf,
                 Some(_) => Occupant::Cluster(u64::from(seat.size)),
             };
@@ -369,7 +369,7 @@ impl Track {
         let Some(seat) = view.roster.get(slot) else {
             return;
         };
-        if let Some(child) = seat.child.filter(|_| self.changing.len() < SEATS_MAX) {
+        if let Some(child) = seat.child().filter(|_| self.changing.len() < SEATS_MAX) {
             self.changing.push(Changing {
                 slot,
                 epoch: child.epoch,

@@ -47,7 +47,7 @@ fn id(index: usize) -> NodeId {
 }
 
 fn contact(index: usize) -> Contact {
-    let hint = Hint(vec![u8::try_from(index % 256).unwrap(); 24]);
+    let hint = Hint(vec![u8::try_from(index % 256).unwrap(); 24].into());
     Contact {
         id: id(index),
         hint,

@@ -15,16 +15,18 @@ use opus_model::coordinate::Coordinate;
 /// around. Overflow: the one measured longest ago goes.
 const ANCHORS_MAX: usize = 24;
 
-/// Peers, where each stood when it was last measured, and the round trip in microseconds.
+/// Peers, where each stood when it was last measured, and the round trip in microseconds. They are
+/// known by [`NodeId::folded`]: of two that share it the later takes the place of the earlier.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Anchors {
-    recent: VecDeque<(NodeId, Coordinate, u32)>,
+    recent: VecDeque<(u64, Coordinate, u32)>,
 }
 
 impl Anchors {
     /// Notes a round trip: of those to a peer that is remembered the least counts, but each may be
     /// an eighth longer than the last, for ways change.
     pub(crate) fn take(&mut self, peer: NodeId, coordinate: Coordinate, rtt_us: u32) {
+        let peer = peer.folded();
         let known = self.recent.iter().position(|(id, ..)| *id == peer);
         let before = known.and_then(|at| self.recent.remove(at));
         let least_us = before.map_or(rtt_us, |(_, _, before_us)| {
@@ -33,18 +35,20 @@ impl Anchors {
         if self.recent.len() >= ANCHORS_MAX {
             self.recent.pop_front();
         }
+        self.recent.reserve_exact(1);
         self.recent.push_back((peer, coordinate, least_us));
     }
 
     /// The least round trip to a peer that is remembered.
     pub(crate) fn rtt_us(&self, peer: NodeId) -> Option<u32> {
+        let peer = peer.folded();
         let found = self.recent.iter().rfind(|(id, ..)| *id == peer);
         found.map(|&(_, _, rtt_us)| rtt_us)
     }
 
     /// All, the one measured longest ago first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &(NodeId, Coordinate, u32)> {
-        self.recent.iter()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Coordinate, u32)> {
+        self.recent.iter().map(|(_, at, rtt_us)| (at, *rtt_us))
     }
 }
 

@@ -1,9 +1,10 @@
 //! The machine: inputs to measurements, watches and answers. Dispatch only.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{collections::VecDeque, sync::Arc};
 
 use opus_core::{
-    Bucket, Deadline, Input, Lane, Machine, NodeId, Offence, Output, Rng, Time, Timers,
+    Bucket, Deadline, Draws, FlatMap, Input, Lane, Machine, NodeId, Offence, Output, Rng, Time,
+    Timers,
 };
 use opus_model::coordinate::Coordinate;
 use rand::RngExt;
@@ -36,8 +37,9 @@ const DRIFT_MS_MIN: f64 = 0.5;
 /// Measures paths for the whole node. See the crate for how, [`Machine`] for the calls.
 #[derive(Debug)]
 pub struct Probe {
-    config: Config,
-    rng: Rng,
+    /// Shared by the machines of a process, if there are many.
+    config: Arc<Config>,
+    rng: Draws,
     timers: Timers<Timer>,
     /// Drained after each mutation; holds what one mutation makes.
     outputs: VecDeque<Output<Message, Event>>,
@@ -48,11 +50,8 @@ pub struct Probe {
     jobs: Jobs,
     watched: Watched,
     /// Connected peers; at most `Config::links_max`. Overflow: taken as not connected.
-    links: BTreeMap<NodeId, Link>,
+    links: FlatMap<NodeId, Link>,
 }
-
-/// What the queue of outputs keeps when it is empty.
-const IDLE_CAPACITY: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
@@ -79,10 +78,11 @@ struct Link {
 
 impl Probe {
     /// A probe that knows nobody and stands at the origin.
-    pub fn new(config: Config, rng: Rng) -> Self {
+    pub fn new(config: impl Into<Arc<Config>>, rng: Rng) -> Self {
+        let config = config.into();
         let timers = Timers::new(config.jobs_max + config.watched_max + 2);
         Self {
-            rng,
+            rng: rng.into(),
             timers,
             outputs: VecDeque::new(),
             coordinate: Coordinate::default(),
@@ -91,7 +91,7 @@ impl Probe {
             anchors: Anchors::default(),
             jobs: Jobs::new(&config),
             watched: Watched::new(),
-            links: BTreeMap::new(),
+            links: FlatMap::new(),
             config,
         }
     }
@@ -267,10 +267,10 @@ impl Probe {
         let direction = std::array::from_fn(|_| self.rng.random_range(-1.0..1.0));
         let mut nearest_ms = f64::MAX;
         for _ in 0..ROUNDS {
-            for &(_, coordinate, rtt_us) in self.anchors.iter() {
+            for (coordinate, rtt_us) in self.anchors.iter() {
                 let sample_ms = f64::from(rtt_us) / 1e3;
                 nearest_ms = nearest_ms.min(sample_ms);
-                self.coordinate = self.coordinate.updated(&coordinate, sample_ms, direction);
+                self.coordinate = self.coordinate.updated(coordinate, sample_ms, direction);
             }
         }
         self.tell_moved(nearest_ms);
@@ -386,7 +386,7 @@ impl Machine for Probe {
     fn poll_output(&mut self) -> Option<Output<Message, Event>> {
         let output = self.outputs.pop_front();
         if output.is_none() {
-            self.outputs.shrink_to(IDLE_CAPACITY);
+            self.outputs = VecDeque::new();
         }
         output
     }

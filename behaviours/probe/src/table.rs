@@ -1,8 +1,8 @@
 //! All paths that are remembered, by peer, up to a capacity.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use opus_core::{NodeId, Time};
+use opus_core::{FlatMap, NodeId, Time};
 
 use crate::path::Path;
 
@@ -10,7 +10,7 @@ use crate::path::Path;
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     capacity: usize,
-    paths: BTreeMap<NodeId, Path>,
+    paths: FlatMap<NodeId, Path>,
 }
 
 impl Table {
@@ -18,7 +18,7 @@ impl Table {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.max(1),
-            paths: BTreeMap::new(),
+            paths: FlatMap::new(),
         }
     }
 
@@ -27,7 +27,7 @@ impl Table {
         if !self.paths.contains_key(&peer) && self.paths.len() >= self.capacity {
             self.forget_oldest();
         }
-        let path = self.paths.entry(peer).or_default();
+        let path = self.paths.get_or_insert_with(peer, Path::default);
         path.touched_at = now;
         path
     }

@@ -3,18 +3,15 @@
 //! A peer stays connected while any of the machines wants it: a dial of each goes on to the driver,
 //! a release only when it was the last.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use opus_core::{NodeId, Output};
-
-/// What the queue of outputs keeps when it is empty.
-const IDLE_CAPACITY: usize = 16;
+use opus_core::{FlatMap, NodeId, Output};
 
 /// Outputs of a node of `N` machines, whose messages are `M` and whose events are `E`.
 #[derive(Debug)]
 pub(crate) struct Outbox<M, E, const N: usize> {
     /// Which machines want each peer connected; bounded by their own tables.
-    wanted: BTreeMap<NodeId, [bool; N]>,
+    wanted: FlatMap<NodeId, [bool; N]>,
     /// Drained after each mutation; holds what one mutation makes.
     outputs: VecDeque<Output<M, E>>,
 }
@@ -22,7 +19,7 @@ pub(crate) struct Outbox<M, E, const N: usize> {
 impl<M, E, const N: usize> Outbox<M, E, N> {
     pub(crate) const fn new() -> Self {
         Self {
-            wanted: BTreeMap::new(),
+            wanted: FlatMap::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -43,7 +40,7 @@ impl<M, E, const N: usize> Outbox<M, E, N> {
                 lane,
             }),
             Output::Dial(peer) => {
-                self.wanted.entry(peer).or_insert([false; N])[from] = true;
+                self.wanted.get_or_insert_with(peer, || [false; N])[from] = true;
                 self.outputs.push_back(Output::Dial(peer));
             }
             Output::Release(peer) => self.release(from, peer),
@@ -66,8 +63,8 @@ impl<M, E, const N: usize> Outbox<M, E, N> {
     pub(crate) fn poll(&mut self) -> Option<Output<M, E>> {
         let output = self.outputs.pop_front();
         if output.is_none() {
-            // The burst in which a cluster forms is most of what a leaf would ever need.
-            self.outputs.shrink_to(IDLE_CAPACITY);
+            // Most nodes say a word or two a second: what a burst took is given back.
+            self.outputs = VecDeque::new();
         }
         output
     }

@@ -4,6 +4,8 @@
 //! what one tells is carried to the other here, as [`crate::Peer`] does it for the machines that
 //! carry applications. Scenarios of the hierarchy alone run this, 10,000 nodes and more at a time.
 
+use std::sync::Arc;
+
 use opus_core::{Contact, Deadline, Input, Limits, Machine, Malformed, Output, Seed, Time, Wire};
 use opus_dicast::Dicast;
 use opus_probe::Probe;
@@ -51,8 +53,8 @@ impl Wire for StatusMessage {
 impl Status {
     /// A node that knows nobody. `boots`: how often it has started.
     pub fn new(
-        probe: opus_probe::Config,
-        dicast: opus_dicast::Config,
+        probe: impl Into<Arc<opus_probe::Config>>,
+        dicast: impl Into<Arc<opus_dicast::Config>>,
         me: Contact,
         seed: &Seed,
         boots: u64,

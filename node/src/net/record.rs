@@ -100,7 +100,7 @@ mod tests {
     fn contacts(count: u32, hint: usize) -> Vec<Contact> {
         let contact = |index| Contact {
             id: NodeId([index; 32]),
-            hint: Hint(vec![index; hint]),
+            hint: Hint(vec![index; hint].into()),
         };
         let last = u8::try_from(count).unwrap();
         (1..=last).map(contact).collect()

@@ -237,8 +237,8 @@ fn seats(view: &Cluster) -> Vec<SeatLine> {
         slot,
         peer: name(&seat.id()),
         role: role(slot, seat.id()).to_owned(),
-        fit: seat.marks.fit,
-        label: seat.marks.label.map(|label| label.to_string()),
+        fit: seat.marks().fit,
+        label: seat.marks().label.map(|label| label.to_string()),
     });
     seats.collect()
 }

@@ -19,7 +19,7 @@ mod sites;
 mod watch;
 mod workload;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use opus_core::{Contact, Rng, Seed, Time};
 use opus_net::{Conditions, Loss, Network, RegionParameters, Regions, Topology};
@@ -101,7 +101,10 @@ pub fn run_dicast(
         || vec![None; scenario.nodes],
         |sites| sites::draw(sites, &regions, scenario.nodes, seed),
     );
+    let mut config = Config::default();
+    config.audit.take_if(|_| !scenario.audits);
     let mut run = Run {
+        configs: (Arc::default(), Arc::new(config)),
         workload: Workload::new(scenario, &regions, seed),
         watch: Watch::new(scenario, adversity.liars.clone(), labels.clone()),
         labels,
@@ -122,6 +125,8 @@ pub fn run_dicast(
 
 struct Run<'a> {
     scenario: &'a DicastScenario,
+    /// Of all nodes, which share them.
+    configs: (Arc<probe::Config>, Arc<Config>),
     seed: Seed,
     driver: Driver<Status>,
     rng: Rng,
@@ -264,11 +269,10 @@ impl Run<'_> {
 
     fn host(&mut self, node: usize) -> Status {
         self.boots[node] += 1;
-        let mut config = Config::default();
-        config.audit.take_if(|_| !self.scenario.audits);
+        let (probe, dicast) = &self.configs;
         Status::new(
-            probe::Config::default(),
-            config,
+            Arc::clone(probe),
+            Arc::clone(dicast),
             Contact::bare(id_of(node)),
             &self.seed.derive("node", node as u64),
             self.boots[node],

@@ -122,7 +122,7 @@ impl<'a> Hierarchy<'a> {
             };
             let parent = self.posts.get(&above.cluster)?;
             let seat = parent.view.roster.get(slot)?;
-            if seat.child != Some(at) || seat.id() != id(post.agent) {
+            if seat.child() != Some(at) || seat.id() != id(post.agent) {
                 return None;
             }
             at = above.cluster;

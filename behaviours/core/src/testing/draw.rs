@@ -97,7 +97,7 @@ impl<'a> Draw<'a> {
         };
         Contact {
             id,
-            hint: Hint(hint),
+            hint: Hint(hint.into()),
         }
     }
 

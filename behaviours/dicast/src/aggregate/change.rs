@@ -42,7 +42,7 @@ pub enum Change {
     /// There is no value any more.
     Withdrawn(KeyId),
     /// A cluster's record, or a node's set of items.
-    Record(KeyId, Told),
+    Record(KeyId, Box<Told>),
 }
 
 /// A record as the wire holds it.
@@ -78,13 +78,13 @@ impl Change {
     pub fn of_record(key: KeyId, record: &Record) -> Self {
         Self::Record(
             key,
-            Told {
+            Box::new(Told {
                 summary: record.summary.clone(),
                 count: record.count,
                 slack: Up24::of(record.slack),
                 missing: Up8::of(record.missing),
                 double: Up8::of(record.double),
-            },
+            }),
         )
     }
 
@@ -173,7 +173,7 @@ impl Pack for Change {
             0 => Self::Value(key, f32::unpack(from)?),
             1 => Self::Weighted(key, f32::unpack(from)?, f32::unpack(from)?),
             2 => Self::Withdrawn(key),
-            _ => Self::Record(key, Told::unpack(from)?),
+            _ => Self::Record(key, Pack::unpack(from)?),
         })
     }
 }

@@ -65,6 +65,11 @@ impl Origin {
     }
 }
 
+/// An age from milliseconds.
+fn age_of(age: Up16) -> Duration {
+    Duration::from_secs_f64(age.value() / 1e3)
+}
+
 /// A record on its way down.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Down {
@@ -81,7 +86,8 @@ pub struct Down {
 #[derive(Clone, Debug, PartialEq)]
 enum Body {
     Number(f32),
-    Whole(Summary),
+    /// Boxed: few are lists or sketches, and all members keep all records.
+    Whole(Box<Summary>),
 }
 
 impl Down {
@@ -95,7 +101,7 @@ impl Down {
         }
         let (body, half) = if whole {
             // Its repeats are reckoned where it arrives.
-            (Body::Whole(record.summary.clone()), record.slack)
+            (Body::Whole(Box::new(record.summary.clone())), record.slack)
         } else {
             let value = if origin.beside && record.summary != Summary::Count {
                 round16(middle.number)
@@ -148,7 +154,7 @@ impl Down {
 
     /// How old its oldest value was when it was composed or last freshened.
     pub fn age(&self) -> Duration {
-        Duration::from_secs_f64(self.age.value() / 1e3)
+        age_of(self.age)
     }
 
     /// Nodes it is for.
@@ -202,7 +208,7 @@ impl Down {
         let half = record.slack + width;
         match &self.body {
             Body::Whole(summary) => {
-                record.summary = summary.clone();
+                record.summary = Summary::clone(summary);
                 Answer::of(&record.admitted(spec)?, width, spec)
             }
             Body::Number(value) => {
@@ -358,7 +364,7 @@ impl Pack for Down {
         };
         let body = match kind {
             0 => Body::Number(f32::unpack(from)?),
-            3 => Body::Whole(Summary::unpack(from)?),
+            3 => Body::Whole(Pack::unpack(from)?),
             _ => return Err(Malformed::Invalid("no such kind of record")),
         };
         let down = Self {

@@ -9,13 +9,10 @@
 //! does not fit stays due, and a report that had to leave something out says so and vouches for
 //! nothing.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use opus_core::{
-    Malformed, Time,
+    FlatMap, Malformed, Time,
     pack::{Few, Pack, Reader, Writer, to_bytes},
 };
 
@@ -91,9 +88,9 @@ pub struct Reporter {
     beat: u32,
     seq: u32,
     round: u32,
-    filters: BTreeMap<KeyId, Filter>,
+    filters: FlatMap<KeyId, Filter>,
     /// The last sets, newest first.
-    recent: VecDeque<Vec<Change>>,
+    recent: VecDeque<Box<[Change]>>,
     full: bool,
     /// Where the last report had to stop: the next begins there.
     resume: Option<KeyId>,
@@ -107,7 +104,7 @@ impl Reporter {
             beat: 0,
             seq: 0,
             round: 0,
-            filters: BTreeMap::new(),
+            filters: FlatMap::new(),
             recent: VecDeque::new(),
             full: true,
             resume: None,
@@ -170,8 +167,9 @@ impl Reporter {
             for change in &changes {
                 self.note_sent(now, change, items);
             }
-            self.recent.push_front(changes);
-            self.recent.truncate(SETS_MAX);
+            self.recent.truncate(SETS_MAX - 1);
+            self.recent.reserve_exact(1);
+            self.recent.push_front(changes.into());
         }
         let ages = items.iter().map(|item| match item.source {
             Source::Own(_) => Duration::ZERO,
@@ -231,7 +229,7 @@ impl Reporter {
             return;
         };
         if let Some(record) = change.record(self.node, item.spec) {
-            let filter = self.filters.entry(item.key).or_default();
+            let filter = self.filters.get_or_insert_with(item.key, Filter::default);
             filter.on_sent(now, self.seq, record);
         }
     }

@@ -6,9 +6,9 @@
 //! move by little from one roll to the next, so that a change takes 4 to 7 bits instead of 16
 //! (Rice's code, its parameter chosen for each column). Whoever lacks the roll before gets all.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use opus_core::{Time, pack::Few, packed};
+use opus_core::{FlatMap, Time, pack::Few, packed};
 
 use super::{
     answer::Answer,
@@ -222,7 +222,7 @@ packed!(Roll {
 /// The values of all members at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Values {
-    columns: BTreeMap<KeyId, Column>,
+    columns: FlatMap<KeyId, Column>,
 }
 
 impl Values {
@@ -231,7 +231,7 @@ impl Values {
         let Some(bit) = 1_u64.checked_shl(u32::from(slot)) else {
             return;
         };
-        let column = self.columns.entry(key).or_default();
+        let column = self.columns.get_or_insert_with(key, Column::default);
         column.seats |= bit;
         column.codes.push(Code::of(x, spec));
     }

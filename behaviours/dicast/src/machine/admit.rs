@@ -23,7 +23,7 @@ pub(super) const NEVER: Duration = Duration::ZERO;
 
 impl Dicast {
     pub(super) fn on_join(&mut self, now: Time, from: NodeId, join: &Join) {
-        if join.seat.id() != from || (join.target == 1) == join.seat.child.is_some() {
+        if join.seat.id() != from || (join.target == 1) == join.seat.child().is_some() {
             return;
         }
         let Some(root) = self.root().filter(|_| self.is_in_tree()) else {
@@ -75,7 +75,7 @@ impl Dicast {
 
     fn admit(&mut self, now: Time, level: u8, join: &Join) {
         let mut seat = join.seat.clone();
-        let label = seat.marks.label;
+        let label = seat.marks().label;
         let to = seat.id();
         seat.size = seat.size.clamp(1, nodes_max(level));
         let size_split = self.config.size_split();
@@ -85,7 +85,7 @@ impl Dicast {
         let roster = &post.view.roster;
         let known = roster.find_seat(&seat);
         let same = known.and_then(|slot| roster.get(slot));
-        let same = same.is_some_and(|seat| seat.marks.label == label);
+        let same = same.is_some_and(|seat| seat.marks().label == label);
         if level == 1 && !same && !self.lets_in(level, label) {
             self.send(now, to, Message::Busy((level, NEVER)));
             return;
@@ -93,7 +93,7 @@ impl Dicast {
         // A site's nodes sit together even if their cluster has to split for it.
         let kin = label.is_some_and(|label| label::count(roster, label) > 0);
         let waits = join.moves && !(kin && level == 1);
-        let fit = roster.iter().filter(|(_, seat)| seat.marks.fit).count();
+        let fit = roster.iter().filter(|(_, seat)| seat.marks().fit).count();
         // Those of a cluster that is about to come in have no other place to go.
         let coming = match &post.phase {
             Phase::Asking(Request::Absorb { other, .. }) => other.view.roster.len(),
@@ -103,7 +103,8 @@ impl Dicast {
             | Phase::Merging { .. }
             | Phase::Leaving => 0,
         };
-        let room = roster.len() + coming < SEATS_MAX && (seat.marks.fit || 4 * fit > roster.len());
+        let room =
+            roster.len() + coming < SEATS_MAX && (seat.marks().fit || 4 * fit > roster.len());
         // Whoever has a seat elsewhere can wait until a split is over.
         let open = match post.phase {
             Phase::Merging { .. } | Phase::Leaving => false,
@@ -201,7 +202,7 @@ impl Dicast {
         };
         let old = post.view.roster.get(slot);
         let same = old.is_some_and(|old| {
-            let who = |seat: &Seat| (seat.id(), seat.incarnation, seat.child, seat.marks);
+            let who = |seat: &Seat| (seat.id(), seat.incarnation, seat.child(), seat.marks());
             who(old) == who(&seat)
         });
         post.view.roster.put(slot, seat);
@@ -361,7 +362,7 @@ fn is_newer(known: &Seat, offered: &Seat) -> bool {
     if known.id() == offered.id() && known.incarnation > offered.incarnation {
         return true;
     }
-    match (known.child, offered.child) {
+    match (known.child(), offered.child()) {
         (Some(known), Some(offered)) => known.epoch > offered.epoch,
         (None | Some(_), None) | (None, Some(_)) => false,
     }

@@ -67,8 +67,8 @@ const BELIEVED: Duration = Duration::from_secs(90);
 #[derive(Clone, Debug)]
 pub(crate) struct Audits {
     pub(super) past: Past,
-    /// The cluster, agent and seat that we have, and since when.
-    seat: Option<(ClusterRef, NodeId, u8)>,
+    /// The cluster, agent (folded) and seat that we have, and since when.
+    seat: Option<(ClusterRef, u64, u8)>,
     since: Time,
     /// The last roll that was looked at, and how many in a row were wrong about us.
     wrong: (u8, u8),
@@ -169,12 +169,7 @@ impl Audits {
         self.found.take_if(|found| now.since(found.at) > BELIEVED);
         self.doubt.take_if(|(_, at)| now.since(*at) > BELIEVED);
         if self.barred.iter().any(|(_, until)| *until <= now) {
-            let mut barred = BoundedQueue::new(BARRED_MAX);
-            let left = self.barred.iter().filter(|(_, until)| *until > now);
-            for it in left {
-                barred.push(*it);
-            }
-            self.barred = barred;
+            self.barred.retain(|(_, until)| *until > now);
         }
         self.forget_old(now);
     }
@@ -188,7 +183,7 @@ impl Audits {
 
     /// Follows the cluster that we sit in: another name, agent or seat, and all begins anew.
     fn sync(&mut self, now: Time, leaf: Option<&Membership>) {
-        let seat = leaf.map(|it| (it.view.cluster, it.view.agent.id, it.slot));
+        let seat = leaf.map(|it| (it.view.cluster, it.view.agent.id.folded(), it.slot));
         if self.seat != seat {
             (self.seat, self.since) = (seat, now);
             self.wrong = (0, 0);

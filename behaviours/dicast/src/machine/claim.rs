@@ -233,7 +233,7 @@ impl Dicast {
         let ours = claims && membership.is_above(from) && !self.posts.contains_key(&level);
         Some(Grant {
             old: membership.view.cluster,
-            cluster: seat.child.filter(|_| ours)?,
+            cluster: seat.child().filter(|_| ours)?,
             up: welcome.clone(),
         })
     }

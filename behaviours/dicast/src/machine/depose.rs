@@ -91,7 +91,7 @@ impl Audits {
         };
         let compared = all().filter(|it| !it.own).count();
         let enough = compared >= ACCUSERS || all().count() >= OWN_ACCUSERS.max(size / OWN_SHARE);
-        let fit = all().filter(|it| it.seat.marks.fit && !self.is_barred(it.seat.id()));
+        let fit = all().filter(|it| it.seat.marks().fit && !self.is_barred(it.seat.id()));
         let first = fit.min_by_key(|it| (it.rank, it.own, it.seat.id()))?;
         enough.then_some(&first.seat)
     }
@@ -203,7 +203,7 @@ impl Dicast {
         let Some(seat) = post.view.roster.get(slot) else {
             return;
         };
-        if seat.child != Some(liar.cluster) {
+        if seat.child() != Some(liar.cluster) {
             // It was done already: the answer may be lost.
             if seat.id() != liar.agent {
                 let to = seat.id();

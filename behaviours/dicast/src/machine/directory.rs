@@ -6,12 +6,9 @@
 //! be there before it answers. Whoever writes nonsense there costs a few dials a look, and drives
 //! out nothing that is known. What is said of labels is looked after in `kin.rs`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
-use opus_core::{Contact, Time};
+use opus_core::{Contact, FlatMap, Time};
 use rand::RngExt;
 
 use super::{Dicast, heal::PAUSES};
@@ -43,7 +40,7 @@ pub(super) fn doubled(first: Duration, times: u32, longest: Duration) -> Duratio
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Directory {
     /// When which name was wanted last.
-    wanted: BTreeMap<Name, Time>,
+    wanted: FlatMap<Name, Time>,
     /// When we next look, as a root.
     look_at: Option<Time>,
     /// When we next publish, as a root.

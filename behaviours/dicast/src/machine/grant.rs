@@ -11,6 +11,7 @@ use super::{Dicast, admit::agent_of};
 use crate::{
     Message,
     cluster::{ClusterRef, SEATS_MAX, Seat},
+    label::Marks,
     state::{Doubt, Membership, Phase},
     track::DOUBLE_JOINED,
     wire::{Claim, Fenced, Grant, Twin, Twinned},
@@ -30,7 +31,7 @@ impl Dicast {
         let Some(seat) = post.view.roster.get(slot) else {
             return;
         };
-        let (Some(current), agent) = (seat.child, seat.contact.clone()) else {
+        let (Some(current), agent) = (seat.child(), seat.contact.clone()) else {
             return;
         };
         let again = current != claim.cluster && agent.id == claim.seat.id();
@@ -58,7 +59,7 @@ impl Dicast {
         };
         if current != claim.cluster
             || !lawful
-            || !claim.seat.marks.fit
+            || !claim.seat.marks().fit
             || self.audits.is_barred(claim.seat.id())
             || self.is_giving_away(level)
         {
@@ -86,10 +87,13 @@ impl Dicast {
         let Some(mut seat) = seats.and_then(|roster| roster.get(slot)).cloned() else {
             return;
         };
+        seat.mark(Marks {
+            fit: agent.marks().fit,
+            ..seat.marks()
+        });
         seat.contact = agent.contact;
         seat.incarnation = agent.incarnation;
-        seat.marks.fit = agent.marks.fit;
-        seat.up_s = agent.up_s;
+        seat.standing.up_s = agent.standing.up_s;
         self.promote(now, level, slot, seat);
         self.grant(now, to, level, slot, old);
     }
@@ -119,7 +123,7 @@ impl Dicast {
 
     /// The seat's cluster under the next name or epoch.
     fn promote(&mut self, now: Time, level: u8, slot: u8, mut seat: Seat) {
-        let Some(before) = seat.child else {
+        let Some(before) = seat.child() else {
             return;
         };
         let post = self.posts.get(&level);
@@ -130,7 +134,7 @@ impl Dicast {
         } else {
             self.new_name()
         };
-        seat.child = Some(next);
+        seat.stand_for(next);
         self.reseat(now, level, slot, seat);
         let post = self.posts.get_mut(&level);
         if let Some(child) = post.and_then(|post| post.children.get_mut(&slot)) {
@@ -143,7 +147,7 @@ impl Dicast {
         let Some(up) = self.welcome_for(level, slot) else {
             return;
         };
-        let Some(cluster) = up.view.roster.get(slot).and_then(|seat| seat.child) else {
+        let Some(cluster) = up.view.roster.get(slot).and_then(Seat::child) else {
             return;
         };
         let grant = Grant { old, cluster, up };
@@ -178,10 +182,10 @@ impl Dicast {
         let Some(seat) = post.view.roster.get(slot).filter(|seat| seat.id() == from) else {
             return;
         };
-        let added = twin.add.as_ref().and_then(|seat| seat.child);
+        let added = twin.add.as_ref().and_then(Seat::child);
         let added_at = added.and_then(|child| post.view.roster.find_child(child));
         let full = twin.add.is_some() && post.view.roster.len() >= SEATS_MAX;
-        if seat.child != Some(twin.cluster) {
+        if seat.child() != Some(twin.cluster) {
             // Asked again: the answer was lost.
             if added.is_some() == added_at.is_some() {
                 self.answer_twin(now, from, level, slot, (twin.cluster, added_at));
@@ -226,7 +230,7 @@ impl Dicast {
         (old, added): (ClusterRef, Option<u8>),
     ) {
         let seat = self.posts[&level].view.roster.get(slot);
-        if let Some(cluster) = seat.and_then(|seat| seat.child) {
+        if let Some(cluster) = seat.and_then(Seat::child) {
             let answer = Twinned {
                 old,
                 cluster,
@@ -251,7 +255,7 @@ impl Dicast {
             return;
         }
         let mut seat = seat.clone();
-        seat.child = Some(child);
+        seat.stand_for(child);
         self.reseat(now, level, slot, seat);
         let post = self.posts.get_mut(&level);
         if let Some(child) = post.and_then(|post| post.children.get_mut(&slot)) {

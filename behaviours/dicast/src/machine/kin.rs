@@ -128,7 +128,7 @@ impl Dicast {
             };
         }
         let mut seats = post.view.roster.iter();
-        let closed = seats.all(|(_, seat)| seat.marks.closed);
+        let closed = seats.all(|(_, seat)| seat.marks().closed);
         Marks { closed, ..fit }
     }
 
@@ -157,7 +157,7 @@ impl Dicast {
                 } else {
                     group
                 };
-                let fit = |slot: &u8| roster.get(*slot).is_some_and(|seat| seat.marks.fit);
+                let fit = |slot: &u8| roster.get(*slot).is_some_and(|seat| seat.marks().fit);
                 away.iter().any(fit).then_some(away)
             })
     }
@@ -168,7 +168,7 @@ impl Dicast {
         up.is_some_and(|up| {
             let mut others = up.siblings();
             others.any(|(_, seat)| {
-                seat.marks.lets_in(None) && seat.size as usize + nodes <= SEATS_MAX
+                seat.marks().lets_in(None) && seat.size as usize + nodes <= SEATS_MAX
             })
         })
     }
@@ -255,7 +255,7 @@ impl Dicast {
         let beside = up.and_then(|up| {
             let beside = up
                 .siblings()
-                .find(|(_, seat)| seat.marks.label == Some(label));
+                .find(|(_, seat)| seat.marks().label == Some(label));
             beside.map(|(_, seat)| seat.contact.clone())
         });
         let Some(agent) = beside.filter(|_| !own) else {
@@ -320,7 +320,7 @@ impl Dicast {
         let siblings = theirs.map_or(0, |up| {
             let kin = up
                 .siblings()
-                .filter(|(_, seat)| seat.marks.label == Some(label));
+                .filter(|(_, seat)| seat.marks().label == Some(label));
             kin.fold(0, |sum: u32, (_, seat)| sum.saturating_add(seat.size))
         });
         let here = u32::try_from(label::count(&view.roster, label)).unwrap_or(u32::MAX);
@@ -400,7 +400,7 @@ impl Dicast {
             agent: agent.clone(),
         };
         let seats = post.view.roster.iter();
-        let of_label = seats.filter(|(_, seat)| seat.marks.label == Some(label));
+        let of_label = seats.filter(|(_, seat)| seat.marks().label == Some(label));
         let members: Vec<NodeId> = of_label.map(|(_, seat)| seat.id()).collect();
         for to in members {
             if to != me {

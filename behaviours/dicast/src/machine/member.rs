@@ -18,9 +18,10 @@ impl Dicast {
         let again = self.config.heartbeat;
         let Some(level) = self.level_of_tag(pulse.tag, from) else {
             // It has not heard that we left.
-            let left = self.vacated.filter(|left| left.agent == from);
-            if let Some(left) = left.filter(|left| left.leave.tag == pulse.tag) {
-                self.send(now, from, Message::Leave(left.leave));
+            let left = self.vacated.as_ref().filter(|left| left.agent == from);
+            let leave = left.map(|left| left.leave);
+            if let Some(leave) = leave.filter(|leave| leave.tag == pulse.tag) {
+                self.send(now, from, Message::Leave(leave));
                 return;
             }
             // It counts us among its members: it shall say as what.

@@ -71,7 +71,7 @@ impl Dicast {
         };
         let label = label::common(&post.view.roster);
         level > 1
-            || up.siblings().any(|(_, seat)| seat.marks.lets_in(label))
+            || up.siblings().any(|(_, seat)| seat.marks().lets_in(label))
             || self.may_have_another_parent(level)
     }
 
@@ -165,7 +165,7 @@ impl Dicast {
         };
         let open = up
             .siblings()
-            .filter(|(_, seat)| level > 1 || seat.marks.lets_in(label));
+            .filter(|(_, seat)| level > 1 || seat.marks().lets_in(label));
         let open: Vec<_> = open.collect();
         if open.is_empty() {
             post.calm_until = pause;
@@ -179,7 +179,7 @@ impl Dicast {
         let size_split = self.config.size_split();
         let nearest = fitting.min_by_key(|(slot, seat)| {
             let us = seat.place.estimate_us(here);
-            let kin = label.is_some() && seat.marks.label == label;
+            let kin = label.is_some() && seat.marks().label == label;
             // One that has to split takes nobody in before it has.
             let splits = level == 1 && seat.size as usize >= size_split;
             (!kin, busy == Some(seat.id()), splits, us, *slot)

@@ -5,7 +5,7 @@ use rand::RngExt;
 
 use super::{Dicast, FAR_MAX, TIMERS_MAX};
 use crate::{
-    cluster::{ClusterRef, Path, Seat},
+    cluster::{ClusterRef, Path, Seat, Standing},
     label::Marks,
     state::{FORMER, Former, Membership},
 };
@@ -74,16 +74,16 @@ impl Dicast {
     /// Our seat, as others shall know it; for the cluster of `child` if it is given.
     pub(super) fn seat(&self, now: Time, child: Option<ClusterRef>, size: u32) -> Seat {
         let up_s = now.since(self.me.started).as_secs();
+        let up_s = u32::try_from(up_s).unwrap_or(u32::MAX);
+        let marks = Marks {
+            label: self.me.label.filter(|_| child.is_none()),
+            ..Marks::of(self.is_fit())
+        };
         Seat {
             contact: self.me.contact.clone(),
             incarnation: self.me.incarnation,
             place: self.me.place,
-            marks: Marks {
-                label: self.me.label.filter(|_| child.is_none()),
-                ..Marks::of(self.is_fit())
-            },
-            up_s: u32::try_from(up_s).unwrap_or(u32::MAX),
-            child,
+            standing: Standing::of(marks, child).after(up_s),
             size,
         }
     }
@@ -94,7 +94,7 @@ impl Dicast {
         let mut seat = self.seat(now, Some(view.cluster), view.roster.size());
         let places = view.roster.iter().map(|(_, seat)| seat.place);
         seat.place = crate::decide::centre(places);
-        seat.marks = self.marks_of_post(level);
+        seat.mark(self.marks_of_post(level));
         Some(seat)
     }
 

@@ -34,9 +34,11 @@ impl Post {
         let Some(up) = &self.up else {
             return Few(Vec::new());
         };
-        let mut path = vec![up.view.ancestor()];
-        path.extend(up.path.0.iter().cloned());
-        path.truncate(usize::from(crate::cluster::LEVELS_MAX));
+        let above = up.path.0.iter().cloned();
+        let path = std::iter::once(up.view.ancestor()).chain(above);
+        let mut path: Vec<_> = path.take(usize::from(crate::cluster::LEVELS_MAX)).collect();
+        // Every member keeps it.
+        path.shrink_to_fit();
         Few(path)
     }
 }
@@ -132,19 +134,22 @@ impl Dicast {
             return;
         }
         seat.size = beat.size.clamp(1, nodes_max(level));
-        if beat.place.0.is_some() {
+        if beat.place.is_known() {
             seat.place = beat.place;
         }
-        let speaks = seat.child == beat.child;
+        let speaks = seat.child() == beat.child;
         // Which site a node is of it says but once.
         let marks = match level {
             1 => Marks {
                 fit: beat.marks.fit,
-                ..seat.marks
+                ..seat.marks()
             },
             _ => beat.marks,
         };
-        let marks_changed = std::mem::replace(&mut seat.marks, marks) != marks;
+        let marks_changed = seat.marks() != marks;
+        if marks_changed {
+            seat.mark(marks);
+        }
         let child = post
             .children
             .entry(beat.slot)
@@ -159,7 +164,7 @@ impl Dicast {
         }
         let transit = child.words.transit(now, beat.echo);
         child.acked = beat.pushed;
-        let known = post.view.roster.get(beat.slot).and_then(|seat| seat.child);
+        let known = post.view.roster.get(beat.slot).and_then(Seat::child);
         if let Some(said) = beat.child.filter(|said| Some(*said) != known) {
             self.reconcile(now, level, beat.slot, said);
         }

@@ -122,12 +122,13 @@ impl Dicast {
         let Some(post) = posts.get_mut(&level) else {
             return lawful;
         };
-        for (at, held) in post.up.iter().flat_map(|up| up.link.inbox.iter()) {
+        for held in post.up.iter().flat_map(|up| up.link.inbox.iter()) {
+            let at = held.whose();
             if at.1.level <= level || keys.spec(at.0).is_none() {
                 continue;
             }
-            lawful.push(*at);
-            let told = post.track.told(*at);
+            lawful.push(at);
+            let told = post.track.told(at);
             if told.is_none_or(|(told, _)| !told.agrees(&held.down)) {
                 let mut down = held.down.clone();
                 down.freshen(held.age(now));

@@ -147,7 +147,7 @@ impl Dicast {
             return;
         };
         let flees = self.scout.forced == Some(target - 1);
-        if flees || here.0.is_some() && is_nearer(here.estimate_us(place), own_us) {
+        if flees || here.is_known() && is_nearer(here.estimate_us(place), own_us) {
             self.scout.wanted = Some(nearest.id);
             self.ask_to_move(now, &nearest, (target, target));
         }
@@ -222,7 +222,7 @@ impl Dicast {
         }
         let (me, ours) = (self.id(), leaf.view.agent.clone());
         let here = self.me.place;
-        if places.level > 1 && here.0.is_some() {
+        if places.level > 1 && here.is_known() {
             // Centres say enough to choose among large clusters, and take no dial.
             let all = places.agents.0.iter();
             let nearest = all.min_by_key(|(contact, place)| (here.estimate_us(*place), contact.id));
@@ -240,7 +240,7 @@ impl Dicast {
         if self.scout.looks > self.config.scouts_soon {
             agents.truncate(1);
             agents.retain(|(_, place)| is_nearer(here.estimate_us(*place), own_us));
-        } else if here.0.is_some() && own_us > 0 {
+        } else if here.is_known() && own_us > 0 {
             // A dial for nothing costs more than all beats of a minute.
             let limit_us = own_us / 100 * WORTH_PERCENT;
             agents.retain(|(_, place)| u64::from(here.estimate_us(*place)) < limit_us);
@@ -314,7 +314,7 @@ impl Dicast {
 /// Whether a sibling is of the label whose own our cluster is.
 fn sits_with_kin(up: &Membership) -> bool {
     let roster = &up.view.roster;
-    let label = roster.get(up.slot).and_then(|seat| seat.marks.label);
+    let label = roster.get(up.slot).and_then(|seat| seat.marks().label);
     label.is_some_and(|label| label::count(roster, label) > 1)
 }
 

@@ -432,7 +432,7 @@ impl Dicast {
     /// Whether what the seat stands for is ours: this node, or a post that we hold.
     fn is_seat_for_us(&self, welcome: &Welcome) -> bool {
         let seat = welcome.view.roster.get(welcome.slot);
-        let child = seat.and_then(|seat| seat.child);
+        let child = seat.and_then(Seat::child);
         match welcome.view.level {
             1 => child.is_none(),
             level => self
@@ -492,11 +492,11 @@ impl Dicast {
                 slot: before.slot,
                 known: root(&before.path).is_some_and(|old| self.is_below(level, old)),
             };
-            self.vacated = Some(Vacated {
+            self.vacated = Some(Box::new(Vacated {
                 agent: before.view.agent.id,
                 leave,
                 repeats: LEAVES_AGAIN,
-            });
+            }));
             self.send(now, before.view.agent.id, Message::Leave(leave));
         }
         self.beat(now, level);
@@ -567,17 +567,17 @@ impl Dicast {
 /// there are any.
 pub(super) fn children(view: &View, joiner: &Seat) -> Places {
     let max = crate::wire::PLACES_MAX;
-    let label = joiner.marks.label;
-    let own = |seat: &Seat| label.is_some() && seat.marks.label == label;
+    let label = joiner.marks().label;
+    let own = |seat: &Seat| label.is_some() && seat.marks().label == label;
     let kin = view.roster.iter().any(|(_, seat)| own(seat));
     // A cluster that is a label's own may sit anywhere, and one that finds no other has to.
     let open = view
         .roster
         .iter()
-        .any(|(_, seat)| seat.marks.lets_in(label));
-    let anywhere = joiner.child.is_some() && (joiner.marks.closed || !open);
+        .any(|(_, seat)| seat.marks().lets_in(label));
+    let anywhere = joiner.child().is_some() && (joiner.marks().closed || !open);
     let fitting = view.roster.iter().filter(|(_, seat)| {
-        let open = anywhere || seat.marks.lets_in(label);
+        let open = anywhere || seat.marks().lets_in(label);
         open && (!kin || own(seat))
     });
     let agents = decide::nearest(fitting, joiner.place, max);

@@ -8,7 +8,7 @@ use opus_core::{Contact, NodeId, Time, pack::Few};
 use super::{Dicast, Timer};
 use crate::{
     Message,
-    cluster::{ClusterRef, Roster, Seat, View},
+    cluster::{ClusterRef, Roster, Seat, Standing, View},
     decide,
     label::{self, Marks},
     state::{FORMER, Former, Membership, Phase, Purpose, Request},
@@ -127,14 +127,14 @@ impl Dicast {
             return;
         };
         let label = label::owner(&side, size_min).filter(|_| level == 1);
-        let below = side.iter().all(|(_, seat)| seat.marks.closed);
+        let below = side.iter().all(|(_, seat)| seat.marks().closed);
+        let marks = Marks {
+            label,
+            closed: label.is_some() || level > 1 && below,
+            ..agent.marks()
+        };
         let sibling = Seat {
-            marks: Marks {
-                label,
-                closed: label.is_some() || level > 1 && below,
-                ..agent.marks
-            },
-            child: Some(name),
+            standing: Standing::of(marks, Some(name)).after(agent.standing.up_s),
             size: side.size(),
             place: decide::centre(side.iter().map(|(_, seat)| seat.place)),
             ..agent
@@ -167,7 +167,7 @@ impl Dicast {
         };
         let next = post.view.cluster.next();
         let lost = post.lost;
-        mine.child = Some(next);
+        mine.stand_for(next);
         mine.size = mine.size.saturating_sub(sibling.size);
         let roster: Roster = [(0, mine), (1, sibling.clone())].into_iter().collect();
         let view = View {
@@ -235,7 +235,7 @@ impl Dicast {
             return;
         };
         let (away, sibling) = (away.clone(), sibling.clone());
-        let Some(cluster) = sibling.child else {
+        let Some(cluster) = sibling.child() else {
             return;
         };
         let up = post.up.as_ref().map(|up| {
@@ -324,7 +324,7 @@ fn leaving(
             .unwrap_or_else(|| (estimate(seat, one), estimate(seat, other)));
         (slot, one_us, other_us)
     });
-    let label = |slot: u8| roster.get(slot).and_then(|seat| seat.marks.label);
+    let label = |slot: u8| roster.get(slot).and_then(|seat| seat.marks().label);
     let to_other = decide::cut(measured.collect(), label, size_min);
     let stays_at_other = if let Some(slot) = roster.find(agent) {
         to_other.contains(&slot)

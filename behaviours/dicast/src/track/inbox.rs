@@ -1,6 +1,6 @@
 //! What came down to a member, and how old it is.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use opus_core::Time;
 
@@ -14,7 +14,8 @@ const INBOX_MAX: usize = 64 * 7;
 pub(crate) struct Inbox {
     /// All pushes up to this one are known.
     pub(crate) pushed: u32,
-    records: BTreeMap<(KeyId, Origin), Held>,
+    /// By rising key and origin. A list, since every member has all of them.
+    records: Vec<Held>,
     /// Of the siblings of our clusters.
     pub(crate) beside: Beside,
 }
@@ -52,26 +53,40 @@ impl Inbox {
             return true;
         }
         if base == 0 {
-            self.records.clear();
+            self.records = Vec::new();
             self.beside.clear();
         }
         self.pushed = number;
         for mut down in records {
-            let at = (down.key(), down.origin());
-            if at.1.beside {
-                down.freshen(down.age().saturating_add(transit));
+            down.freshen(down.age().saturating_add(transit));
+            if down.origin().beside {
                 self.beside.take(now, &down);
-            } else if self.records.len() < INBOX_MAX || self.records.contains_key(&at) {
-                down.freshen(down.age().saturating_add(transit));
-                self.records.insert(at, Held { down, at: now });
+            } else {
+                self.put(Held { down, at: now });
             }
         }
         true
     }
 
+    fn put(&mut self, held: Held) {
+        match self.position(held.whose()) {
+            Ok(at) => self.records[at] = held,
+            Err(at) if self.records.len() < INBOX_MAX => {
+                self.records.reserve_exact(1);
+                self.records.insert(at, held);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Where the record stands, or would.
+    fn position(&self, whose: (KeyId, Origin)) -> Result<usize, usize> {
+        self.records.binary_search_by_key(&whose, Held::whose)
+    }
+
     /// These keys mean something else now.
     pub(crate) fn forget(&mut self, keys: &[KeyId]) {
-        self.records.retain(|(key, _), _| !keys.contains(key));
+        self.records.retain(|held| !keys.contains(&held.down.key()));
         self.beside.forget(keys);
     }
 
@@ -81,8 +96,8 @@ impl Inbox {
         if pushed != self.pushed || pushed == 0 {
             return;
         }
-        for ((_, origin), held) in &mut self.records {
-            let age = if origin.level > level {
+        for held in &mut self.records {
+            let age = if held.down.origin().level > level {
                 ages.above
             } else {
                 ages.own
@@ -97,25 +112,30 @@ impl Inbox {
 
     /// The record of the cluster at `level`, or of the whole tree.
     pub(crate) fn get(&self, key: KeyId, level: Option<u8>) -> Option<&Held> {
-        let of_key = self.records.iter().filter(|((of, _), _)| *of == key);
+        let mut of_key = self.records.iter().filter(|held| held.down.key() == key);
         let is_it = |origin: Origin| match level {
             Some(level) => origin.level == level,
             None => origin.is_root(),
         };
-        let mut found = of_key.filter(|((_, origin), _)| is_it(*origin));
-        found.next().map(|(_, held)| held)
+        of_key.find(|held| is_it(held.down.origin()))
     }
 
     pub(crate) fn held(&self, whose: (KeyId, Origin)) -> Option<&Held> {
-        self.records.get(&whose)
+        let at = self.position(whose).ok()?;
+        Some(&self.records[at])
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&(KeyId, Origin), &Held)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Held> {
         self.records.iter()
     }
 }
 
 impl Held {
+    /// Whose record it is.
+    pub(crate) fn whose(&self) -> (KeyId, Origin) {
+        (self.down.key(), self.down.origin())
+    }
+
     pub(crate) fn age(&self, now: Time) -> Duration {
         self.down.age().saturating_add(now.since(self.at))
     }

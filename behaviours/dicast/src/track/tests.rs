@@ -5,7 +5,7 @@ use opus_core::{Contact, pack::Few};
 use super::*;
 use crate::{
     aggregate::{Item, Reporter, Source, Summary},
-    cluster::Place,
+    cluster::{Place, Standing},
     label::Marks,
 };
 
@@ -33,17 +33,17 @@ fn push(track: &Track, inbox: &mut Inbox, acked: u32) {
     inbox.take(Time::ZERO, numbers, records.collect(), Duration::ZERO);
 }
 
+/// Of a cluster of this name.
+fn standing(id: u64) -> Standing {
+    Standing::of(Marks::of(true), Some(ClusterRef { id, epoch: 1 }))
+}
+
 fn view_of(nodes: u32) -> View {
     let seat = |index| Seat {
         contact: Contact::bare(NodeId::from_index(index)),
         incarnation: 1,
-        place: Place(None),
-        marks: Marks::of(true),
-        up_s: 0,
-        child: Some(ClusterRef {
-            id: u64::from(index),
-            epoch: 1,
-        }),
+        place: Place::default(),
+        standing: standing(u64::from(index)),
         size: 20,
     };
     View {
@@ -94,7 +94,7 @@ fn counted(track: &Track, now: Time) -> (u64, u64, u64) {
 /// The seat's cluster under its next epoch.
 fn promote(track: &mut Track, view: &mut View, slot: u8, now: Time) {
     let seat = view.roster.get_mut(slot).unwrap();
-    seat.child = seat.child.map(ClusterRef::next);
+    seat.stand_for(seat.child().unwrap().next());
     track.sync(now, view);
 }
 
@@ -117,7 +117,7 @@ fn an_absorbed_cluster_is_counted_where_it_was_until_the_other_has_told_of_it() 
         track.sync(seconds(4), &view);
         // Another comes: it does not drive out those who still count here.
         let another = Seat {
-            child: Some(ClusterRef { id: 77, epoch: 1 }),
+            standing: standing(77),
             ..view.roster.get(0).unwrap().clone()
         };
         let other = view.roster.add_but(another, |it| track.is_haunted(it));
@@ -148,7 +148,7 @@ fn a_half_that_split_off_is_a_possible_double_until_the_other_has_told_of_it() {
         report(&mut track, &view, slot, seconds(1), 20);
     }
     let half = Seat {
-        child: Some(ClusterRef { id: 77, epoch: 1 }),
+        standing: standing(77),
         size: 8,
         ..view.roster.get(1).unwrap().clone()
     };
@@ -249,7 +249,7 @@ fn whose_agent_fell_silent_counts_no_more_when_it_counts_where_it_came_back() {
     // From now on the cluster at 1 is silent. Its members follow a deputy, who was granted nothing
     // and comes back under another name; the old agent answers pings.
     let fork = Seat {
-        child: Some(ClusterRef { id: 77, epoch: 1 }),
+        standing: standing(77),
         ..view.roster.get(1).unwrap().clone()
     };
     view.roster.put(2, fork);

@@ -29,8 +29,10 @@ packed!(Echo { number, dwell });
 /// When our last words to one peer were said.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Words {
+    /// Of the last one.
     number: u32,
-    said: VecDeque<(u32, Time)>,
+    /// The last ones, numbered without a gap.
+    said: VecDeque<Time>,
 }
 
 impl Words {
@@ -47,20 +49,20 @@ impl Words {
     /// The number of a word said now.
     pub(crate) fn say(&mut self, now: Time) -> u32 {
         self.number = self.number.saturating_add(1);
-        self.said.push_back((self.number, now));
-        if self.said.len() > WORDS_MAX {
+        if self.said.len() >= WORDS_MAX {
             self.said.pop_front();
         }
+        self.said.reserve_exact(1);
+        self.said.push_back(now);
         self.number
     }
 
     /// At least as long as a message was under way that echoes one of our words: the whole round
     /// trip.
     pub(crate) fn round_trip(&self, now: Time, echo: Echo) -> Option<Duration> {
-        let (_, said) = self
-            .said
-            .iter()
-            .find(|(number, _)| *number == echo.number)?;
+        let since = self.number.checked_sub(echo.number)?;
+        let back = usize::try_from(since).ok()?.checked_add(1)?;
+        let said = self.said.get(self.said.len().checked_sub(back)?)?;
         let dwell = echo.dwell.saturating_sub(echo.dwell / DRIFT);
         // Dwells are rounded up on the wire.
         let dwell = dwell.saturating_sub(Duration::from_millis(1));

@@ -56,7 +56,7 @@ const LACKS_ROLL: u8 = 16;
 impl Pack for Beat {
     fn pack(&self, to: &mut Writer) {
         let bit = |set: bool, bit: u8| if set { bit } else { 0 };
-        let placed = bit(self.place.0.is_some(), PLACED);
+        let placed = bit(self.place.is_known(), PLACED);
         let of_cluster = bit(self.child.is_some(), OF_CLUSTER);
         let reported = bit(self.report.is_some(), REPORTED);
         let asks = bit(self.urgent, URGENT) | bit(self.lacks_roll, LACKS_ROLL);
@@ -97,7 +97,7 @@ impl Pack for Beat {
         } else {
             Place::default()
         };
-        if has(PLACED) && place.0.is_none() {
+        if has(PLACED) && !place.is_known() {
             return Err(Malformed::Invalid("a place that is none"));
         }
         let cluster = has(OF_CLUSTER).then(|| <(ClusterRef, u32)>::unpack(from));

@@ -90,7 +90,7 @@ fn slot(slot: u8) -> Result<(), Malformed> {
 
 /// A seat in a cluster of this level.
 fn seat(seat: &Seat, level: u8) -> Result<(), Malformed> {
-    (seat.child.is_some() == (level > 1))
+    (seat.child().is_some() == (level > 1))
         .then_some(())
         .ok_or(SEAT)
 }

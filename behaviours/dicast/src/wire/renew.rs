@@ -140,7 +140,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        cluster::{ClusterRef, Place},
+        cluster::{ClusterRef, Place, Standing},
         label::Marks,
     };
 
@@ -149,9 +149,7 @@ mod tests {
             contact: Contact::bare(NodeId::from_index(node)),
             incarnation,
             place: Place::default(),
-            marks: Marks::of(true),
-            up_s: 1,
-            child: None,
+            standing: Standing::of(Marks::of(true), None),
             size: 1,
         }
     }

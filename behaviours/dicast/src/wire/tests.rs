@@ -9,30 +9,27 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     aggregate::Report,
-    cluster::{Ancestor, LEVELS_MAX, Place, Roster, SEATS_MAX},
+    cluster::{Ancestor, LEVELS_MAX, Place, Roster, SEATS_MAX, Standing},
     label::{Label, Marks},
+};
+
+const MARKS: Marks = Marks {
+    label: Some(Label([7; 16])),
+    ..Marks::of(true)
 };
 
 fn seat(index: u32, hint: usize) -> Seat {
     let mut contact = Contact::bare(NodeId([u8::try_from(index).unwrap(); 32]));
-    contact.hint.0 = vec![7; hint];
+    contact.hint.0 = vec![7; hint].into();
+    let child = ClusterRef {
+        id: u64::MAX,
+        epoch: u32::MAX,
+    };
     Seat {
         contact,
         incarnation: u64::MAX,
-        place: Place(Some(opus_model::Position(
-            [-20_000_000; 3],
-            20_000_000,
-            1_000,
-        ))),
-        marks: Marks {
-            label: Some(Label([7; 16])),
-            ..Marks::of(true)
-        },
-        up_s: u32::MAX,
-        child: Some(ClusterRef {
-            id: u64::MAX,
-            epoch: u32::MAX,
-        }),
+        place: Place::at(opus_model::Position([-20_000_000; 3], 20_000_000, 1_000)),
+        standing: Standing::of(MARKS, Some(child)).after(u32::MAX),
         size: u32::MAX,
     }
 }
@@ -69,7 +66,7 @@ fn beat() -> Beat {
         seq: 100_000,
         size: 1,
         marks: Marks::of(true),
-        place: Place(None),
+        place: Place::default(),
         child: None,
         keys: u16::MAX,
         echo: Echo {
@@ -97,7 +94,7 @@ fn whatever_a_beat_says_comes_out_again() {
         ..beat()
     };
     let moved = Beat {
-        place: Place(Some(opus_model::Position([-3, 70_000, 5], 900, 40))),
+        place: Place::at(opus_model::Position([-3, 70_000, 5], 900, 40)),
         urgent: true,
         ..cluster.clone()
     };
@@ -123,7 +120,7 @@ fn the_largest_rosters_fit() {
     view.level -= 1;
     let slots: Vec<u8> = view.roster.iter().map(|(slot, _)| slot).collect();
     for slot in slots {
-        view.roster.get_mut(slot).unwrap().child = None;
+        view.roster.get_mut(slot).unwrap().standing = Standing::of(MARKS, None).after(u32::MAX);
     }
     let office = Office {
         old: view.cluster,
@@ -171,7 +168,7 @@ fn what_no_honest_machine_says_is_refused() {
     let changes: [(&str, Change); 4] = [
         ("a seat that nobody has", |it| it.slot = 9),
         ("a node above level 1", |it| {
-            it.view.roster.get_mut(1).unwrap().child = None;
+            it.view.roster.get_mut(1).unwrap().standing = Standing::of(MARKS, None).after(u32::MAX);
         }),
         ("a path that begins too high", |it| {
             it.path.0.remove(0);

@@ -86,8 +86,8 @@ fn node(rng: &mut Rng) -> NodeId {
 }
 
 fn contact(rng: &mut Rng, longest: bool) -> Contact {
-    let mut hint = Hint(vec![0; len(rng, Hint::BYTES_MAX, longest)]);
-    rng.fill(hint.0.as_mut_slice());
+    let mut hint = Hint(vec![0; len(rng, Hint::BYTES_MAX, longest)].into());
+    rng.fill(&mut hint.0[..]);
     Contact {
         id: node(rng),
         hint,

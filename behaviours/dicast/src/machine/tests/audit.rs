@@ -11,7 +11,8 @@ use super::{
 use crate::{
     Command, Config, Event, Message,
     aggregate::{KeyId, Record, Summary},
-    cluster::{ClusterRef, View, tests::seat},
+    cluster::{ClusterRef, Standing, View, tests::seat},
+    label::Marks,
     wire::{Audit, Liar},
 };
 
@@ -211,8 +212,7 @@ impl Court {
 
     fn accuse(&mut self, from: NodeId, own: bool, rank: u8, fit: bool) -> usize {
         let mut seat = seat(from.index());
-        seat.child = Some(self.cluster);
-        seat.marks.fit = fit;
+        seat.standing = Standing::of(Marks::of(fit), Some(self.cluster));
         let message = Message::Liar(Liar {
             cluster: self.cluster,
             agent: self.agent,

@@ -167,7 +167,7 @@ fn alone(seeds: Vec<Contact>) -> (Dicast, Time) {
 fn many() -> Vec<Contact> {
     let contact = |index: u32| Contact {
         id: NodeId::from_index(index % 1_000),
-        hint: Hint(vec![7; if index.is_multiple_of(3) { 5_000 } else { 8 }]),
+        hint: Hint(vec![7; if index.is_multiple_of(3) { 5_000 } else { 8 }].into()),
     };
     (0..5_000).map(contact).collect()
 }

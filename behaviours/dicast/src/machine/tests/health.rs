@@ -159,7 +159,7 @@ fn an_agent_whose_timers_are_always_late_hands_over_its_post() {
         let (heir, after) = world.posts()[&view.cluster.next()].clone();
         assert_ne!(heir, slow);
         let seat = after.roster.find(slow).and_then(|at| after.roster.get(at));
-        assert!(seat.is_some_and(|seat| !seat.marks.fit), "{seed}");
+        assert!(seat.is_some_and(|seat| !seat.marks().fit), "{seed}");
         // While it is slow nobody gives it a post, also if the heir dies.
         world.crash(heir.index());
         slow_down(&mut world, slow, 20);

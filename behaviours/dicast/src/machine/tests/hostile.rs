@@ -15,7 +15,7 @@ use rand::RngExt;
 use super::world::World;
 use crate::{
     Command, Config, Dicast, Message,
-    cluster::{ClusterRef, LEVELS_MAX, SEATS_MAX, Seat, View, tests::seat},
+    cluster::{ClusterRef, LEVELS_MAX, SEATS_MAX, Seat, Standing, View, tests::seat},
     label::Marks,
     state::{Check, Why},
     testing,
@@ -200,8 +200,7 @@ fn a_stranger_can_neither_take_a_cluster_over_nor_claim_a_living_one() {
         };
         let seat = Seat {
             contact: contact.clone(),
-            child: Some(cluster),
-            marks: Marks::of(true),
+            standing: Standing::of(Marks::of(true), Some(cluster)),
             ..view.roster.iter().next().unwrap().1.clone()
         };
         let mut lies = vec![

@@ -11,7 +11,7 @@ use super::{directory::Directory, world::World};
 use crate::{
     Command, Event, Message, Name, Refusal,
     cluster::{ClusterRef, View},
-    label::Label,
+    label::{Label, Marks},
 };
 
 const D: usize = 4;
@@ -97,7 +97,10 @@ fn a_cluster_that_is_a_sites_own_takes_in_no_stranger_to_it() {
     world.crash(60);
     let join = |label| {
         let mut seat = seat.clone();
-        seat.marks.label = label;
+        seat.mark(Marks {
+            label,
+            ..seat.marks()
+        });
         Message::Join(crate::wire::Join {
             target: 1,
             at: 1,

@@ -19,7 +19,7 @@ use crate::{
 fn below(posts: &BTreeMap<ClusterRef, (NodeId, View)>, cluster: ClusterRef) -> Vec<NodeId> {
     let view = &posts[&cluster].1;
     let seats = view.roster.iter().map(|(_, seat)| seat);
-    let nodes = seats.map(|seat| match seat.child {
+    let nodes = seats.map(|seat| match seat.child() {
         None => vec![seat.id()],
         Some(child) => below(posts, child),
     });
@@ -35,7 +35,7 @@ fn beside(world: &World, node: NodeId, (level, slot): (u8, u8)) -> Vec<NodeId> {
     let clusters: Vec<_> = std::iter::once(leaf.cluster).chain(above).collect();
     let view = &posts[&clusters[usize::from(level)]].1;
     let seat = view.roster.get(slot).expect("somebody sits there");
-    match seat.child {
+    match seat.child() {
         None => vec![seat.id()],
         Some(child) => below(&posts, child),
     }

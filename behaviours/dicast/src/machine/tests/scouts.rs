@@ -173,7 +173,7 @@ impl Bench {
     fn find_from(&mut self, agent: u32, own_us: u32, others: &[(u32, u32)]) {
         let agents = others
             .iter()
-            .map(|(index, _)| (contact(*index), Place(None)));
+            .map(|(index, _)| (contact(*index), Place::default()));
         let places = Places {
             level: 1,
             same: false,

@@ -41,7 +41,7 @@ fn a_new_address_reaches_all_who_know_the_node() {
     let mut leaf = world.alive().into_iter();
     let leaf = leaf.rfind(|id| world.net.machine(*id).posts().next().is_none());
     for id in [root, leaf.unwrap()] {
-        let hint = Hint(vec![7, 7]);
+        let hint = Hint([7, 7].into());
         world.net.command(id, Command::Hint(hint.clone()));
         world.run(12);
         world.assert_one_tree();

@@ -277,7 +277,7 @@ impl World {
             let parent = posts.get(&above.cluster);
             let seated = parent.is_some_and(|(_, parent)| {
                 let seat = parent.roster.get(slot);
-                seat.is_some_and(|seat| seat.child == Some(post.cluster) && seat.id() == *agent)
+                seat.is_some_and(|seat| seat.child() == Some(post.cluster) && seat.id() == *agent)
             });
             if !seated {
                 faults.push(format!(
@@ -287,7 +287,7 @@ impl World {
             }
             for (slot, seat) in post.roster.iter() {
                 let alive = self.alive().contains(&seat.id());
-                let known = match seat.child {
+                let known = match seat.child() {
                     None => {
                         alive
                             && self

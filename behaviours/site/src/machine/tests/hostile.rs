@@ -32,7 +32,7 @@ fn wild_number(rng: &mut Rng) -> u64 {
 fn wild_contact(rng: &mut Rng) -> Contact {
     Contact {
         id: node(rng.random_range(0..6)),
-        hint: Hint(vec![7; rng.random_range(0..160)]),
+        hint: Hint(vec![7; rng.random_range(0..160)].into()),
     }
 }
 
@@ -258,7 +258,7 @@ fn the_largest_lawful_messages_fit_their_limits() {
     let overlay = OverlayId(u64::MAX);
     let contact = Contact {
         id: NodeId([255; 32]),
-        hint: Hint(vec![255; Hint::BYTES_MAX]),
+        hint: Hint(vec![255; Hint::BYTES_MAX].into()),
     };
     let row = Row {
         member: contact.id,

@@ -198,10 +198,10 @@ fn a_new_address_of_the_root_spreads_without_a_new_epoch() {
     attach(&mut net, 0, 1, Role::Source);
     net.run_for(Duration::from_secs(1));
     let before = net.machine(node(1)).app(&app()).unwrap().epoch;
-    net.command(node(0), Command::Hint(opus_core::Hint(vec![1, 2, 3])));
+    net.command(node(0), Command::Hint(opus_core::Hint([1, 2, 3].into())));
     net.run_for(Duration::from_secs(1));
     let row = net.machine(node(1)).app(&app()).unwrap();
-    assert_eq!(row.root.unwrap().hint.0, [1, 2, 3]);
+    assert_eq!(*row.root.unwrap().hint.0, [1, 2, 3]);
     assert_eq!(row.epoch, before);
 }
 

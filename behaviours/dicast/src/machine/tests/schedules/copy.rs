@@ -1,14 +1,12 @@
 //! A second machine in the same state: a walk goes on from it in more than one way.
 
-use opus_core::Rng;
-
 use crate::Dicast;
 
 macro_rules! copy {
     ($of:ident: $($field:ident)*) => {
         Self {
             // The generator has no `Clone`, so that nobody draws the same numbers by mistake.
-            rng: Rng::deserialize_state(&$of.rng.serialize_state()),
+            rng: $of.rng.twin(),
             $($field: $of.$field.clone()),*
         }
     };

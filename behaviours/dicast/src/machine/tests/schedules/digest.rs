@@ -126,8 +126,8 @@ impl Digest {
                 slot,
                 seat.id(),
                 seat.incarnation,
-                seat.marks.fit,
-                seat.child,
+                seat.marks().fit,
+                seat.child(),
             )
                 .hash(&mut self.0);
         }

@@ -148,7 +148,7 @@ pub(super) fn tree(scene: &Scene) -> Vec<String> {
             let parent = posts.get(&above.cluster);
             let seat = parent.and_then(|(_, parent)| parent.roster.get(slot));
             let seated = seat
-                .is_some_and(|seat| seat.child == Some(view.cluster) && seat.id() == id_of(node));
+                .is_some_and(|seat| seat.child() == Some(view.cluster) && seat.id() == id_of(node));
             if !seated {
                 let level = view.level;
                 faults.push(format!("post of node {node} at level {level} has no seat"));
@@ -157,7 +157,7 @@ pub(super) fn tree(scene: &Scene) -> Vec<String> {
     }
     for (agent, view) in posts.values() {
         for (slot, seat) in view.roster.iter() {
-            let taken = match seat.child {
+            let taken = match seat.child() {
                 None => scene.alive().any(|(node, it)| {
                     let sits = |(leaf, at): (&View, u8)| leaf.cluster == view.cluster && at == slot;
                     id_of(node) == seat.id() && it.machine.leaf().is_some_and(sits)
