@@ -38,7 +38,7 @@ const WORTH_PERCENT: u64 = 95;
 const LOST_ERROR: u16 = 200;
 
 /// So many times as many looks as those with which a node begins follow soon, at most.
-const LOOKS_TIMES: u32 = 4;
+const LOOKS_TIMES: u32 = 3;
 
 /// Between which shares of the pause the real one is drawn.
 const PAUSES: (f64, f64) = (0.5, 1.5);
