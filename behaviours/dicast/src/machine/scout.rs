@@ -65,10 +65,10 @@ impl Dicast {
     }
 
     /// We sit where we have not looked around yet, or know of a nearer cluster that had no seat:
-    /// half as many looks as those with which we began follow soon.
+    /// a quarter of the looks with which we began follows soon.
     pub(super) fn look_again(&mut self, now: Time) {
         let soon = self.config.scouts_soon;
-        let until = (self.scout.looks + soon / 2).min(soon * LOOKS_TIMES);
+        let until = (self.scout.looks + soon.div_ceil(4)).min(soon * LOOKS_TIMES);
         let more = until.saturating_sub(soon);
         if more > self.scout.more {
             self.scout.more = more;
