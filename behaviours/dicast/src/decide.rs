@@ -233,6 +233,30 @@ pub(crate) fn nearest<'a>(
         .collect()
 }
 
+/// Some that are far from each other, as whose delays tell best where one stands: at most `max`,
+/// beginning with one chosen by `from`. Those before are the farthest apart.
+pub(crate) fn spread<'a>(
+    seats: impl Iterator<Item = (u8, &'a Seat)>,
+    from: usize,
+    max: usize,
+) -> Vec<(Contact, Place)> {
+    let mut left: Vec<&Seat> = seats.map(|(_, seat)| seat).collect();
+    let mut chosen: Vec<&Seat> = Vec::new();
+    let mut next = (!left.is_empty()).then(|| from % left.len());
+    while let Some(at) = next.filter(|_| chosen.len() < max) {
+        chosen.push(left.swap_remove(at));
+        let apart = |seat: &Seat| {
+            let us = chosen.iter().map(|it| seat.place.estimate_us(it.place));
+            us.min()
+        };
+        next = (0..left.len()).max_by_key(|&at| apart(left[at]));
+    }
+    let named = chosen.into_iter();
+    named
+        .map(|seat| (seat.contact.clone(), seat.place))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use opus_core::NodeId;
@@ -361,6 +385,31 @@ mod tests {
         let (one, other) = poles(&roster((0..5).map(blind).collect())).unwrap();
         assert_ne!(one, other);
         assert_eq!(poles(&roster(vec![blind(0)])), None);
+    }
+
+    #[test]
+    fn those_that_are_spread_begin_anywhere_and_are_far_apart() {
+        let at = [0, 1, 2, 50, 51, 90, 91];
+        let seats = at
+            .iter()
+            .zip(0..)
+            .map(|(&x, index)| seat(index, x, 0, true));
+        let roster = roster(seats.collect());
+        let firsts: Vec<u32> = (0..7)
+            .map(|from| {
+                let named = spread(roster.iter(), from, 3);
+                let mut groups: Vec<i32> = named
+                    .iter()
+                    .map(|(_, place)| place.position().unwrap().0[0] / 40_000)
+                    .collect();
+                groups.sort_unstable();
+                assert_eq!(groups, [0, 1, 2], "from {from}");
+                named[0].0.id.index()
+            })
+            .collect();
+        assert_eq!(firsts, [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(spread(roster.iter(), 9, 12).len(), 7);
+        assert!(spread(std::iter::empty(), 9, 12).is_empty());
     }
 
     #[test]

@@ -274,6 +274,8 @@ pub(crate) struct Seek {
     pub(crate) next: Vec<(Contact, u8)>,
     /// Who is being asked.
     pub(crate) asked: Option<NodeId>,
+    /// Who was asked last, at which level, if we did not know then where we stand.
+    pub(crate) blindly: Option<(Contact, u8)>,
     pub(crate) hops: u8,
     /// Whether it has gone on for what the directory may know.
     pub(crate) waited: bool,
@@ -284,6 +286,10 @@ pub(crate) struct Seek {
 pub(crate) struct Scout {
     /// Looks so far since we came into the tree.
     pub(crate) looks: u32,
+    /// Whether the last one came late: then a dial has to be worth it.
+    pub(crate) is_late: bool,
+    /// Looks beyond those with which we began that follow soon too.
+    pub(crate) more: u32,
     /// Who is being asked, for clusters of which level, as one that knows clusters of which.
     pub(crate) asked: Option<(NodeId, u8, u8)>,
     /// The nearer agent who is asked for a seat.

@@ -3,7 +3,8 @@
 //!
 //! A coordinate is a point in three dimensions and a height: the point says where the node's
 //! access network meets the core, the height how far the node is from there. Each measurement pulls
-//! or pushes the node along the line to its peer, weighted by who is surer (Vivaldi). An estimate
+//! or pushes the node along the line to its peer, weighted by who is surer (Vivaldi); several at
+//! once are fitted ([`Coordinate::fitted`]). An estimate
 //! never decides a bound by itself: overlays measure before they move.
 //!
 //! Weaknesses: where the triangle inequality fails no point fits; a peer that lies about its
@@ -133,7 +134,7 @@ impl Coordinate {
     }
 
     /// The unit vector from `peer` to here and the distance of both points; zero vector if equal.
-    fn away_from(&self, peer: &Self) -> ([f64; DIMENSIONS], f64) {
+    pub(crate) fn away_from(&self, peer: &Self) -> ([f64; DIMENSIONS], f64) {
         let mut away = [0.0; DIMENSIONS];
         for (away, (own, theirs)) in away
             .iter_mut()
@@ -155,7 +156,7 @@ impl Coordinate {
 }
 
 /// `direction` at length one; the first axis if it has no length.
-fn unit(direction: [f32; DIMENSIONS]) -> [f64; DIMENSIONS] {
+pub(crate) fn unit(direction: [f32; DIMENSIONS]) -> [f64; DIMENSIONS] {
     let direction = direction.map(f64::from);
     let length = length(direction);
     if length.is_finite() && length > 0.0 {
@@ -175,7 +176,7 @@ fn length(vector: [f64; DIMENSIONS]) -> f64 {
     clippy::cast_possible_truncation,
     reason = "coordinates travel as f32; clamped after"
 )]
-const fn narrowed(value: f64) -> f32 {
+pub(crate) const fn narrowed(value: f64) -> f32 {
     value as f32
 }
 

@@ -22,6 +22,7 @@
 #![warn(missing_docs)]
 
 pub mod coordinate;
+mod fit;
 pub mod graph;
 pub mod last;
 pub mod matrix;

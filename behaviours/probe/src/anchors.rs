@@ -1,10 +1,11 @@
 //! The peers measured last, by whom we know where we stand.
 //!
 //! One step towards the latest peer alone (Vivaldi as published) forgets what the others said, and
-//! a node that measures a few dozen pairs in its first seconds ends up far off. Going through all
-//! of them at each measurement fits the coordinate to the whole.
+//! a node that measures a few dozen pairs in its first seconds ends up far off. So the coordinate
+//! is fitted to all of them at each measurement.
 //!
-//! Source: Dabek et al. 2004, "Vivaldi"; the window over recent samples is ours.
+//! Source: Dabek et al. 2004, "Vivaldi"; the window over recent samples is ours, and how it is
+//! fitted stands in `opus_model::fit`.
 
 use std::collections::VecDeque;
 

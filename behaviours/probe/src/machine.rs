@@ -28,9 +28,6 @@ const DRIFT_SHARE: f64 = 0.05;
 /// measurement.
 const STEPS_MAX: u8 = 2;
 
-/// How often all anchors are gone through at each new measurement.
-const ROUNDS: usize = 2;
-
 /// Less drift than this, in milliseconds, is never told: no decision depends on it.
 const DRIFT_MS_MIN: f64 = 0.5;
 
@@ -262,17 +259,15 @@ impl Probe {
         self.tell_moved(sample_ms);
     }
 
-    /// Steps among all that we measured lately: each alone would pull us off what the others say.
+    /// Stands where all that we measured lately fits best.
     fn settle_coordinate(&mut self) {
         let direction = std::array::from_fn(|_| self.rng.random_range(-1.0..1.0));
-        let mut nearest_ms = f64::MAX;
-        for _ in 0..ROUNDS {
-            for (coordinate, rtt_us) in self.anchors.iter() {
-                let sample_ms = f64::from(rtt_us) / 1e3;
-                nearest_ms = nearest_ms.min(sample_ms);
-                self.coordinate = self.coordinate.updated(coordinate, sample_ms, direction);
-            }
-        }
+        let samples = self.anchors.iter();
+        let samples: Vec<(Coordinate, f64)> = samples
+            .map(|(coordinate, rtt_us)| (*coordinate, f64::from(rtt_us) / 1e3))
+            .collect();
+        let nearest_ms = samples.iter().map(|it| it.1).fold(f64::MAX, f64::min);
+        self.coordinate = self.coordinate.fitted(&samples, direction);
         self.tell_moved(nearest_ms);
     }
 

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use opus_core::{Contact, NodeId, Time, pack::Few};
 
-use super::{Dicast, seek::children};
+use super::Dicast;
 use crate::{
     Event, Message,
     cluster::{Ancestor, Place, SEATS_MAX, Seat, View, nodes_max},
-    label,
+    decide, label,
     state::{Child, Phase, Request},
     track::DOUBLE_JOINED,
-    wire::{Join, Leave, Moved, Places, Welcome},
+    wire::{Join, Leave, Moved, PLACES_MAX, Places, Welcome},
 };
 
 /// When one who finds no room should ask again.
@@ -365,6 +365,37 @@ fn is_newer(known: &Seat, offered: &Seat) -> bool {
     match (known.child(), offered.child()) {
         (Some(known), Some(offered)) => known.epoch > offered.epoch,
         (None | Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+/// The children of `view` that let in a joiner, the nearest first, or some that are far from each
+/// other if it does not say where it stands; those of its label alone, if there are any.
+fn children(view: &View, joiner: &Seat) -> Places {
+    let label = joiner.marks().label;
+    let own = |seat: &Seat| label.is_some() && seat.marks().label == label;
+    let kin = view.roster.iter().any(|(_, seat)| own(seat));
+    // A cluster that is a label's own may sit anywhere, and one that finds no other has to.
+    let open = view
+        .roster
+        .iter()
+        .any(|(_, seat)| seat.marks().lets_in(label));
+    let anywhere = joiner.child().is_some() && (joiner.marks().closed || !open);
+    let fitting = view.roster.iter().filter(|(_, seat)| {
+        let open = anywhere || seat.marks().lets_in(label);
+        open && (!kin || own(seat))
+    });
+    let agents = if joiner.place.is_known() {
+        decide::nearest(fitting, joiner.place, PLACES_MAX)
+    } else {
+        // Each begins with another one, or all would measure the same.
+        let hash = |sum: usize, byte: &u8| sum.wrapping_mul(31).wrapping_add(usize::from(*byte));
+        let from = joiner.id().0.iter().fold(0, hash);
+        decide::spread(fitting, from, PLACES_MAX)
+    };
+    Places {
+        level: view.level - 1,
+        same: false,
+        agents: Few(agents),
     }
 }
 

@@ -300,6 +300,7 @@ impl Dicast {
             led_at: None,
             next: posts.map(|contact| (contact, hello.height)).collect(),
             asked: None,
+            blindly: None,
             hops: 0,
             waited: false,
         };

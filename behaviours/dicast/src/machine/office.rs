@@ -272,6 +272,8 @@ impl Dicast {
         if post.is_some_and(|post| matches!(post.phase, Phase::Leaving)) {
             self.remember_former(now, office.old, office.view.cluster, office.view.agent);
             self.drop_post(level);
+            // Who was an agent sits where its members are, not where it is near another.
+            self.look_again(now);
         }
     }
 

@@ -15,7 +15,7 @@ use rand::RngExt;
 use super::{Dicast, Timer};
 use crate::{
     Message,
-    cluster::Place,
+    cluster::{Place, Seat},
     decide, label,
     state::{Doubt, Membership, Phase, Post, Purpose},
     wire::{Join, Places},
@@ -34,6 +34,12 @@ const MEASURED_MAX: usize = 4;
 /// hardly know where we are.
 const WORTH_PERCENT: u64 = 95;
 
+/// A coordinate whose relative error is so many thousandths says hardly where we stand.
+const LOST_ERROR: u16 = 200;
+
+/// So many times as many looks as those with which a node begins follow soon, at most.
+const LOOKS_TIMES: u32 = 3;
+
 /// Between which shares of the pause the real one is drawn.
 const PAUSES: (f64, f64) = (0.5, 1.5);
 
@@ -44,8 +50,7 @@ impl Dicast {
             self.scout.forget();
         }
         let config = &self.config;
-        let early = self.scout.looks < config.scouts_soon;
-        let pause = if early {
+        let pause = if self.looks_soon() {
             config.scout_soon
         } else {
             config.scout
@@ -54,18 +59,42 @@ impl Dicast {
         self.timers.set(Timer::Scout, now + pause.mul_f64(draw));
     }
 
+    /// Whether the next look is one of those with which we begin, or follows what a look brought.
+    fn looks_soon(&self) -> bool {
+        self.scout.looks < self.config.scouts_soon + self.scout.more
+    }
+
+    /// We sit where we have not looked around yet, or know of a nearer cluster that had no seat:
+    /// a quarter of the looks with which we began follows soon.
+    pub(super) fn look_again(&mut self, now: Time) {
+        let soon = self.config.scouts_soon;
+        let until = (self.scout.looks + soon.div_ceil(4)).min(soon * LOOKS_TIMES);
+        let more = until.saturating_sub(soon);
+        if more > self.scout.more {
+            self.scout.more = more;
+            let due = now + self.config.scout_soon;
+            self.timers.set_earliest(Timer::Scout, due);
+        }
+    }
+
     /// Asks for clusters that may be nearer than ours.
     pub(super) fn on_scout_due(&mut self, now: Time) {
-        let early = self.scout.looks < self.config.scouts_soon;
+        let early = self.looks_soon();
+        // Who has a label sits with its like, wherever that is.
+        let looks = self.posts.is_empty() && self.me.label.is_none();
+        let may = looks && self.may_move();
+        let post = self.movable_post();
         let from_root = self.scout.looks % 2 == 1;
-        self.scout.looks = self.scout.looks.saturating_add(1);
+        // Who cannot look just now has not looked.
+        if may || !looks || !early {
+            self.scout.looks = self.scout.looks.saturating_add(1);
+        }
+        self.scout.is_late = !early;
         self.plan_scout(now, true);
-        if let Some(level) = self.movable_post() {
+        if let Some(level) = post {
             self.look_above(now, level);
             return;
         }
-        // Who has a label sits with its like, wherever that is.
-        let may = self.may_move() && self.me.label.is_none();
         let Some(leaf) = self.leaf.as_ref().filter(|_| may) else {
             return;
         };
@@ -185,10 +214,17 @@ impl Dicast {
     pub(super) fn ask_to_move(&mut self, now: Time, whom: &Contact, (target, at): (u8, u8)) {
         // Whoever had us before may give us a seat again.
         self.vacated.take_if(|left| left.agent == whom.id);
-        let seat = match target {
+        let mut seat = match target {
             1 => Some(self.seat(now, None, 1)),
             _ => self.seat_of_post(now, target - 1),
         };
+        if target == 1 && at > 2 && self.is_lost() {
+            // Whom we are told of then tells best where we are: they are far apart.
+            seat = seat.map(|seat| Seat {
+                place: Place::default(),
+                ..seat
+            });
+        }
         if let Some(seat) = seat {
             let join = Join {
                 target,
@@ -222,7 +258,7 @@ impl Dicast {
         }
         let (me, ours) = (self.id(), leaf.view.agent.clone());
         let here = self.me.place;
-        if places.level > 1 && here.is_known() {
+        if places.level > 1 && here.is_known() && !self.is_lost() {
             // Centres say enough to choose among large clusters, and take no dial.
             let all = places.agents.0.iter();
             let nearest = all.min_by_key(|(contact, place)| (here.estimate_us(*place), contact.id));
@@ -237,10 +273,10 @@ impl Dicast {
         agents.truncate(MEASURED_MAX);
         let own_us = leaf.link.rtt.as_micros();
         let own_us = u64::try_from(own_us).unwrap_or(u64::MAX);
-        if self.scout.looks > self.config.scouts_soon {
+        if self.scout.is_late {
             agents.truncate(1);
             agents.retain(|(_, place)| is_nearer(here.estimate_us(*place), own_us));
-        } else if here.is_known() && own_us > 0 {
+        } else if here.is_known() && own_us > 0 && !self.is_lost() {
             // A dial for nothing costs more than all beats of a minute.
             let limit_us = own_us / 100 * WORTH_PERCENT;
             agents.retain(|(_, place)| u64::from(here.estimate_us(*place)) < limit_us);
@@ -255,6 +291,14 @@ impl Dicast {
         let level = places.level;
         self.measure(now, targets, Purpose::Scout { level, agents });
         true
+    }
+
+    /// Whether we hardly know where we stand.
+    fn is_lost(&self) -> bool {
+        self.me
+            .place
+            .position()
+            .is_none_or(|place| place.2 > LOST_ERROR)
     }
 
     /// The nearest of some clusters is asked for a seat, or for those below it.
@@ -307,6 +351,9 @@ impl Dicast {
         self.scout.give_up(peer);
         if refused && self.may_move() {
             self.ask_nearest(now);
+            if self.scout.wanted.is_none() {
+                self.look_again(now);
+            }
         }
     }
 }

@@ -9,7 +9,6 @@ use super::{Dicast, Timer};
 use crate::{
     Event, Message, Name, Refusal,
     cluster::{ClusterRef, Path, Place, Roster, Seat, View},
-    decide,
     state::{Doubt, Measurement, Membership, Purpose, Seek, Vacated},
     track::DOUBLE_JOINED,
     wire::{HOPS_MAX, Join, Leave, Places, Sides, Welcome},
@@ -42,6 +41,7 @@ impl Dicast {
             led_at: None,
             next: Vec::new(),
             asked: None,
+            blindly: None,
             hops: 0,
             waited: false,
         };
@@ -150,8 +150,10 @@ impl Dicast {
             self.seeks.remove(&target);
             return;
         };
+        let blind = target == 1 && !self.me.place.is_known();
         if let Some(seek) = self.seeks.get_mut(&target) {
             seek.asked = Some(contact.id);
+            seek.blindly = blind.then(|| (contact.clone(), at));
         }
         self.timers
             .set(Timer::Seek(target), now + self.config.join_wait);
@@ -304,7 +306,10 @@ impl Dicast {
                     .collect();
                 ranked.sort();
                 let whom = ranked.into_iter().map(|(_, _, contact)| (contact, level));
-                self.go_on(now, target, whom.collect());
+                let seek = self.seeks.get_mut(&target);
+                let again = seek.and_then(|seek| seek.blindly.take());
+                let again = again.filter(|_| here.is_known());
+                self.go_on(now, target, again.into_iter().chain(whom).collect());
             }
             Purpose::Scout { level, agents } => self.on_scouted(now, level, &agents, &rtts),
             Purpose::Poles {
@@ -479,6 +484,9 @@ impl Dicast {
             self.tell(Event::AgentChanged(membership.view.agent.clone()));
             self.leaf = Some(membership);
             self.plan_scout(now, moved);
+            if moved && before.is_some() {
+                self.look_again(now);
+            }
         } else if let Some(post) = self.posts.get_mut(&(level - 1)) {
             post.up = Some(membership);
             post.lost = None;
@@ -560,30 +568,5 @@ impl Dicast {
                 self.tell(Event::MemberDown(contact.id));
             }
         }
-    }
-}
-
-/// The children of `view` that let in a joiner, the nearest first; those of its label alone, if
-/// there are any.
-pub(super) fn children(view: &View, joiner: &Seat) -> Places {
-    let max = crate::wire::PLACES_MAX;
-    let label = joiner.marks().label;
-    let own = |seat: &Seat| label.is_some() && seat.marks().label == label;
-    let kin = view.roster.iter().any(|(_, seat)| own(seat));
-    // A cluster that is a label's own may sit anywhere, and one that finds no other has to.
-    let open = view
-        .roster
-        .iter()
-        .any(|(_, seat)| seat.marks().lets_in(label));
-    let anywhere = joiner.child().is_some() && (joiner.marks().closed || !open);
-    let fitting = view.roster.iter().filter(|(_, seat)| {
-        let open = anywhere || seat.marks().lets_in(label);
-        open && (!kin || own(seat))
-    });
-    let agents = decide::nearest(fitting, joiner.place, max);
-    Places {
-        level: view.level - 1,
-        same: false,
-        agents: opus_core::pack::Few(agents),
     }
 }

@@ -6,6 +6,8 @@ use opus_core::{
     Contact, Input, Machine, NodeId, Output, Seed, Time, pack::Few, testing::contract,
 };
 
+use opus_model::Position;
+
 use crate::{
     Command, Config, Dicast, Event, Message,
     cluster::{Ancestor, ClusterRef, Place, Roster, Seat, View, tests::seat},
@@ -56,18 +58,28 @@ struct Bench {
 impl Bench {
     /// A node that sits beside the agent.
     fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    fn with(config: Config) -> Self {
+        let mut bench = Self::seeking(config, AGENT);
+        let join = bench.wait_for_join(AGENT);
+        bench.hear(AGENT, Message::Welcome(welcome(AGENT, join.seat)));
+        assert!(bench.machine.leaf().is_some());
+        bench
+    }
+
+    /// A node that knows this one and has no seat.
+    fn seeking(config: Config, seed: u32) -> Self {
         let rng = Seed::new(opus_core::testing::test_seed(31)).rng();
         let mut bench = Self {
-            machine: Dicast::new(Config::default(), contact(0), 1, rng),
+            machine: Dicast::new(config, contact(0), 1, rng),
             now: Time::ZERO,
             said: Vec::new(),
             measured: Vec::new(),
         };
-        let seeds = vec![contact(AGENT)];
+        let seeds = vec![contact(seed)];
         bench.input(Input::Command(Command::Start { id: 1, seeds }));
-        let join = bench.wait_for_join(AGENT);
-        bench.hear(AGENT, Message::Welcome(welcome(AGENT, join.seat)));
-        assert!(bench.machine.leaf().is_some());
         bench
     }
 
@@ -254,4 +266,43 @@ fn a_seat_that_nobody_sought_is_declined_when_it_is_offered_again() {
     assert_eq!(offer(&mut bench), [1, 1]);
     let leaf = bench.machine.leaf().expect("it keeps its seat");
     assert_eq!(leaf.0.agent, contact(AGENT));
+}
+
+#[test]
+fn who_learns_where_it_stands_asks_again_before_it_goes_down() {
+    let mut bench = Bench::seeking(Config::default(), ROOT);
+    let join = bench.wait_for_join(ROOT);
+    assert_eq!(join.seat.place, Place::default());
+    let at = Position([7_000, 0, 0], 1_000, 300);
+    bench.input(Input::Command(Command::Coordinate(at)));
+    bench.find_from(ROOT, 0, &[(11, 20_000), (12, 10_000)]);
+    let again = bench.joins(ROOT);
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0].seat.place, Place::at(at));
+    bench.find_from(ROOT, 0, &[(13, 5_000), (12, 10_000)]);
+    assert_eq!(bench.joins(13).len(), 1);
+}
+
+#[test]
+fn who_knows_of_a_nearer_cluster_without_a_seat_looks_again_soon() {
+    let looks = |refused: bool| {
+        let mut bench = Bench::with(Config {
+            scouts_soon: 2,
+            ..Config::default()
+        });
+        let hear_agent =
+            |bench: &mut Bench| bench.hear(AGENT, Message::Welcome(welcome(AGENT, seat(0))));
+        bench.look();
+        hear_agent(&mut bench);
+        bench.look_from(ROOT);
+        if refused {
+            bench.find_from(ROOT, 50_000, &[(12, 10_000)]);
+            bench.hear(12, Message::Busy((1, Duration::from_secs(1))));
+        }
+        hear_agent(&mut bench);
+        bench.said.clear();
+        bench.run_for(Duration::from_secs(5));
+        bench.joins(AGENT).len()
+    };
+    assert_eq!((looks(false), looks(true)), (0, 1));
 }
