@@ -37,8 +37,8 @@ impl Grants {
     }
 
     /// Sets out for new widths. `targets`: (slot, width) by rising slot, in sum within `budget`;
-    /// slots that are not named aim at 0, as all have that were never planned. Growth is given in slot order as far as the budget is
-    /// free; call again when narrower ones were confirmed.
+    /// slots that are not named aim at 0, as all have that were never planned. Growth is given in
+    /// slot order as far as the budget is free; call again when narrower ones were confirmed.
     pub fn plan(&mut self, key: KeyId, targets: &[(u8, f32)], budget: f64) {
         if targets.is_empty() && !self.keys.contains_key(&key) {
             return;

@@ -352,8 +352,8 @@ impl Told {
         true
     }
 
-    /// A roll could not be taken: all of the next one has to be told. What we have stands, and grows
-    /// old.
+    /// A roll could not be taken: all of the next one has to be told. What we have stands, and
+    /// grows old.
     pub(crate) const fn miss(&mut self) {
         self.number = 0;
     }

@@ -47,15 +47,13 @@ fn a_lost_grant_is_made_up_for_by_the_next_word_of_the_parent() {
         world.crash(index);
         let lost = Rc::new(Cell::new(None));
         let noted = Rc::clone(&lost);
-        world
-            .net
-            .set_fault(move |_, _, _, message: &Message| match message {
-                Message::Grant(grant) => {
-                    noted.set(Some(grant.cluster));
-                    LinkFault::Lose
-                }
-                _ => LinkFault::Deliver,
-            });
+        world.net.set_fault(move |_, _, _, message: &Message| {
+            if let Message::Grant(grant) = message {
+                noted.set(Some(grant.cluster));
+                return LinkFault::Lose;
+            }
+            LinkFault::Deliver
+        });
         world.run(8);
         let granted = lost.get().expect("somebody claimed the post");
         let posts = world.posts();

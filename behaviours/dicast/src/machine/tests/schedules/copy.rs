@@ -15,8 +15,8 @@ macro_rules! copy {
 impl Clone for Dicast {
     fn clone(&self) -> Self {
         copy!(
-            self: config timers outputs me health links local running leaf keys key_care values posts
-            seeks scout vacated seeds far formers handovers checks questions measures number
+            self: config timers outputs me health links local running leaf keys key_care values
+            posts seeks scout vacated seeds far formers handovers checks questions measures number
             leaving_since hello_at directory kin stray_at offers hint_at root_told whole_known
             audits lie
         )
