@@ -106,7 +106,7 @@ impl Default for Config {
             trial: Duration::from_millis(1_500),
             join_wait: Duration::from_secs(2),
             scout_soon: Duration::from_secs(3),
-            scouts_soon: 4,
+            scouts_soon: 5,
             scout: Duration::from_secs(600),
             seek_max: Duration::from_secs(5),
             measured_max: 6,

@@ -221,14 +221,15 @@ impl Dicast {
         self.tell(Event::Want(Name::Label(label)));
     }
 
-    /// What was found holds for where our cluster was and whose it was: else the search is young
-    /// again.
+    /// What was found holds for where our cluster was, whose it was, and while most of the label are
+    /// there: else the search is young again.
     fn watch_anew(&mut self, now: Time, label: Label) {
         let Some(home) = self.home(label) else {
             return;
         };
         let at = (home.above, home.parent.is_some());
-        if self.kin.get(&label).is_some_and(|watch| watch.at == at) {
+        let holds = |watch: &Watch| watch.at == at && home.nodes >= watch.nodes / 2;
+        if self.kin.get(&label).is_some_and(holds) {
             return;
         }
         let soon = self.rng.random_range(SOON.0..SOON.1);

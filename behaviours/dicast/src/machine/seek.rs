@@ -493,7 +493,9 @@ impl Dicast {
             self.scout.give_up(agent);
             self.on_path_changed(level - 1);
         }
-        if let Some(before) = before.filter(|_| moved) {
+        // From one agent a node has one seat, whatever its cluster was called before.
+        let elsewhere = |before: &Membership| before.view.agent.id != agent;
+        if let Some(before) = before.filter(|before| moved && elsewhere(before)) {
             let root = |path: &Path| path.0.last().map(|top| top.cluster.id);
             let leave = Leave {
                 tag: before.view.cluster.tag(),

@@ -306,3 +306,29 @@ fn who_knows_of_a_nearer_cluster_without_a_seat_looks_again_soon() {
     };
     assert_eq!((looks(false), looks(true)), (0, 1));
 }
+
+/// The word of a split was lost, and the agent does not know the old name any more. To leave what
+/// was called so would free the new seat.
+#[test]
+fn who_comes_back_to_its_agent_leaves_nothing() {
+    let mut bench = Bench::new();
+    let (view, _) = bench.machine.leaf().unwrap();
+    let tag = view.cluster.tag();
+    bench.hear(AGENT, Message::Stranger(tag));
+    let mut back = None;
+    for _ in 0..20 {
+        let join = bench.wait_for_join(AGENT);
+        if !join.moves {
+            back = Some(join);
+            break;
+        }
+    }
+    let mut welcome = welcome(AGENT, back.expect("it seeks a seat").seat);
+    welcome.view.cluster = ClusterRef { id: 77, epoch: 1 };
+    bench.said.clear();
+    bench.hear(AGENT, Message::Welcome(welcome));
+    let (view, _) = bench.machine.leaf().unwrap();
+    assert_eq!(view.cluster.id, 77);
+    let leaves = |(_, message): &(NodeId, Message)| matches!(message, Message::Leave(_));
+    assert!(!bench.said.iter().any(leaves), "{:?}", bench.said);
+}
