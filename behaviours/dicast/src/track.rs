@@ -400,7 +400,11 @@ impl Track {
                     self.slots.suspect_double(sibling, 0);
                 }
                 // A successor may know of the change or not: time decides.
-                (false, true) => self.slots.suspect_double(sibling, u64::MAX),
+                (false, true) => {
+                    let until = self.ghosts.get(&sibling).copied().unwrap_or(now);
+                    self.doubles.insert(sibling, (until, u64::MAX));
+                    self.slots.suspect_double(sibling, u64::MAX);
+                }
                 (false, false) => {}
             }
         }

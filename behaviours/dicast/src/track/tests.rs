@@ -139,6 +139,36 @@ fn an_absorbed_cluster_is_counted_where_it_was_until_the_other_has_told_of_it() 
     }
 }
 
+/// Its nodes were missing when it was taken in, and count again before it is known whether those of
+/// the sibling's new agent are they.
+#[test]
+fn an_absorbed_cluster_that_was_held_is_a_possible_double_once_a_successor_reports() {
+    let seconds = Time::from_secs;
+    let mut view = view_of(2);
+    let mut track = Track::new(seconds(0), &view, &Keys::default());
+    for slot in 0..2 {
+        report(&mut track, &view, slot, seconds(1), 20);
+    }
+    track.hold(seconds(1), 1);
+    let released = seconds(1) + DOUBLE_JOINED;
+    report(&mut track, &view, 1, seconds(9), 20);
+    promote(&mut track, &mut view, 0, seconds(10));
+    track.haunt(seconds(10), 1);
+    track.until_reported(0, &view, 1);
+    view.roster.remove(1);
+    track.sync(seconds(10), &view);
+    view.roster.get_mut(0).unwrap().contact = Contact::bare(NodeId::from_index(9));
+    promote(&mut track, &mut view, 0, seconds(12));
+    report(&mut track, &view, 0, seconds(13), 40);
+    assert_eq!(counted(&track, seconds(13)), (40, 0, 20));
+    track.sweep(released);
+    report(&mut track, &view, 0, released, 40);
+    assert_eq!(counted(&track, released), (60, 20, 0));
+    track.sweep(seconds(10) + GHOST_FOR);
+    let (count, double, _) = counted(&track, seconds(10) + GHOST_FOR);
+    assert_eq!((count, double), (40, 0));
+}
+
 #[test]
 fn a_half_that_split_off_is_a_possible_double_until_the_other_has_told_of_it() {
     let seconds = Time::from_secs;
