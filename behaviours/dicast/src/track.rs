@@ -1,7 +1,10 @@
 //! What the three sides of a link keep of the values: the member's reports and what came down to
 //! it, the agent's slots and what it pushed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use opus_core::{NodeId, Time};
 
@@ -32,6 +35,9 @@ pub(crate) const DOUBLE_JOINED: Duration = Duration::from_secs(15);
 /// How long ago a member may have died whom a new agent finds in the roster: as long as the old one
 /// may have waited, and its silence before it was replaced.
 const UNHEARD: Duration = Duration::from_secs(15);
+
+/// How long whoever left for another seat is missed: a few reports from there may be lost.
+const DEPARTED_FOR: Duration = Duration::from_secs(6);
 
 /// How long a cluster that went into its sibling is still counted: until the sibling has told of
 /// those who came.
@@ -171,6 +177,8 @@ pub(crate) struct Track {
     /// Nodes that the last agent suspected to be counted twice, and until when.
     inherited: (u64, Time),
     ghosts: BTreeMap<u8, Time>,
+    /// Nodes that went elsewhere in the tree, and until when they are missed.
+    departed: VecDeque<(u64, Time)>,
     /// Seats whose cluster took in a sibling, or gave nodes to one.
     changing: Vec<Changing>,
     /// Number of the last record that was pushed.
@@ -237,6 +245,7 @@ impl Track {
             held: BTreeMap::new(),
             inherited: (0, now),
             ghosts: BTreeMap::new(),
+            departed: VecDeque::new(),
             changing: Vec::new(),
             pushed: 0,
             table: BTreeMap::new(),
@@ -347,6 +356,15 @@ impl Track {
         }
     }
 
+    /// So many nodes left a seat for another in the tree. They are missed until it is known above
+    /// that they are there: that they left may be known first.
+    pub(crate) fn depart(&mut self, now: Time, nodes: u32) {
+        if self.departed.len() < SEATS_MAX {
+            self.departed
+                .push_back((u64::from(nodes.max(1)), now + DEPARTED_FOR));
+        }
+    }
+
     /// The seat's nodes will be counted in a sibling, once that reports; until then here. To be
     /// called before the seat is freed.
     pub(crate) fn haunt(&mut self, now: Time, slot: u8) {
@@ -421,6 +439,7 @@ impl Track {
 
     /// Forgets suspicions of double counts that are old enough.
     pub(crate) fn sweep(&mut self, now: Time) {
+        self.departed.retain(|(_, until)| now < *until);
         for slot in due(&mut self.doubles, |(until, _)| *until <= now) {
             self.slots.suspect_double(slot, 0);
         }
@@ -457,6 +476,9 @@ impl Track {
         if now < until {
             record.double = record.double.saturating_add(double).min(record.count);
         }
+        let departed = self.departed.iter().filter(|(_, until)| now < *until);
+        record.missing =
+            departed.fold(record.missing, |sum, (nodes, _)| sum.saturating_add(*nodes));
         Some(record)
     }
 

@@ -284,8 +284,10 @@ impl Dicast {
             return;
         };
         let seat = post.view.roster.get(slot);
-        if seat.is_some_and(|seat| seat.id() == from) {
-            if level > 1 && !leave.known {
+        if let Some(seat) = seat.filter(|seat| seat.id() == from) {
+            if leave.known {
+                post.track.depart(now, seat.size);
+            } else if level > 1 {
                 // It may have gone to another root, of which we do not know.
                 post.track.lose(now, slot);
             }

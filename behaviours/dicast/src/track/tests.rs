@@ -268,6 +268,25 @@ fn whoever_moves_is_missing_until_all_may_know_that_it_left() {
     assert_eq!(counted(&track, seconds(16)), (40, 0, 0));
 }
 
+/// The word of the agent that it left may come before that of the one to whom it came.
+#[test]
+fn who_went_elsewhere_is_missed_for_a_while() {
+    let seconds = Time::from_secs;
+    let mut view = view_of(2);
+    let mut track = Track::new(seconds(0), &view, &Keys::default());
+    for slot in 0..2 {
+        report(&mut track, &view, slot, seconds(1), 20);
+    }
+    view.roster.remove(1);
+    track.depart(seconds(2), 20);
+    track.sync(seconds(2), &view);
+    assert_eq!(counted(&track, seconds(2)), (20, 0, 20));
+    let later = seconds(2) + DEPARTED_FOR;
+    report(&mut track, &view, 0, later, 20);
+    track.sweep(later);
+    assert_eq!(counted(&track, later), (20, 0, 0));
+}
+
 #[test]
 fn whose_agent_fell_silent_counts_no_more_when_it_counts_where_it_came_back() {
     let seconds = Time::from_secs;
