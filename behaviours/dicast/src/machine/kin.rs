@@ -221,8 +221,8 @@ impl Dicast {
         self.tell(Event::Want(Name::Label(label)));
     }
 
-    /// What was found holds for where our cluster was, whose it was, and while most of the label are
-    /// there: else the search is young again.
+    /// What was found holds for where our cluster was, whose it was, and while most of the label
+    /// are there: else the search is young again.
     fn watch_anew(&mut self, now: Time, label: Label) {
         let Some(home) = self.home(label) else {
             return;
