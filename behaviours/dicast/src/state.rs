@@ -277,6 +277,8 @@ pub(crate) struct Seek {
     /// Who was asked last, at which level, if we did not know then where we stand.
     pub(crate) blindly: Option<(Contact, u8)>,
     pub(crate) hops: u8,
+    /// How often others have named somebody to ask first.
+    pub(crate) named: u8,
     /// Whether it has gone on for what the directory may know.
     pub(crate) waited: bool,
 }

@@ -177,7 +177,8 @@ pub(crate) struct Track {
     /// Nodes that the last agent suspected to be counted twice, and until when.
     inherited: (u64, Time),
     ghosts: BTreeMap<u8, Time>,
-    /// Nodes that went elsewhere in the tree, and until when they are missed.
+    /// Nodes that went elsewhere in the tree, and until when they are missed. As many entries as
+    /// seats; overflow: what goes then is missed as long as the last.
     departed: VecDeque<(u64, Time)>,
     /// Seats whose cluster took in a sibling, or gave nodes to one.
     changing: Vec<Changing>,
@@ -356,12 +357,21 @@ impl Track {
         }
     }
 
-    /// So many nodes left a seat for another in the tree. They are missed until it is known above
-    /// that they are there: that they left may be known first.
-    pub(crate) fn depart(&mut self, now: Time, nodes: u32) {
-        if self.departed.len() < SEATS_MAX {
-            self.departed
-                .push_back((u64::from(nodes.max(1)), now + DEPARTED_FOR));
+    /// Whoever is counted at `slot` leaves it for another in the tree, and is missed until it is
+    /// known above that it is there: that it left may be known first. To be called before the seat
+    /// is freed.
+    pub(crate) fn depart(&mut self, now: Time, slot: u8) {
+        let (key, spec) = (KeyId::MEMBERS, &KeySpec::MEMBERS);
+        let record = self.slots.record_of(slot, key, now, spec, 0.0);
+        let nodes = record.map_or(0, |record| record.count);
+        if nodes == 0 {
+            return;
+        }
+        let until = now + DEPARTED_FOR;
+        let full = self.departed.len() >= SEATS_MAX;
+        match self.departed.back_mut().filter(|_| full) {
+            Some(last) => *last = (last.0.saturating_add(nodes), until),
+            None => self.departed.push_back((nodes, until)),
         }
     }
 

@@ -10,6 +10,8 @@
 //! cannot tell its way to them from its height, and would stand high above them, near to all of
 //! them and to none of its true neighbours.
 //!
+//! *Who is in the same place says nothing of where that is*: it is left out.
+//!
 //! Weaknesses: where the peers stand on one line, the side on which the node stands is a guess. A
 //! peer is believed how sure it is, so a near one that lies pulls harder than many far ones, the
 //! more so along an axis on which the honest ones do not differ.
@@ -17,7 +19,7 @@
 //! Source: Ng and Zhang 2002, "GNP", which fits to landmarks; Huber 1964, "Robust estimation of a
 //! location parameter"; the pull on heights is ours.
 
-use crate::coordinate::{Coordinate, DIMENSIONS, STEP_MS_MAX, narrowed, unit};
+use crate::coordinate::{Coordinate, DIMENSIONS, ERROR_MAX, STEP_MS_MAX, narrowed, unit};
 
 /// Steps from where the node stood. 3: each new round trip begins another fit where this one ended.
 const STEPS: usize = 3;
@@ -38,6 +40,14 @@ const JITTER: f64 = 0.05;
 /// A relative error beyond so many times what the peer's own error explains counts as if it were
 /// no larger.
 const OUTLIER: f64 = 2.0;
+
+/// Peers nearer than this, milliseconds, place nobody who has measured as many others as there are
+/// unknowns: two behind one access link are nearer to each other than their heights allow.
+const NEAR_MS: f64 = 2.0;
+
+/// Shorter round trips count as if they were so long, milliseconds: relative to their own length
+/// they would outweigh all others.
+const FLOOR_MS: f64 = 5.0;
 
 /// How strongly a node of error 1 stays where it is: as a tenth of a sample of 20 ms.
 const STAY: f64 = 0.1 / (20.0 * 20.0);
@@ -75,8 +85,20 @@ impl Coordinate {
     pub fn fitted(&self, samples: &[(Self, f64)], direction: [f32; DIMENSIONS]) -> Self {
         let lawful = |(_, rtt_ms): &&(Self, f64)| rtt_ms.is_finite() && *rtt_ms > 0.0;
         let all: Vec<(Self, f64)> = samples.iter().filter(lawful).copied().collect();
-        let Some((nearest, least_ms)) = all.iter().min_by(|one, other| one.1.total_cmp(&other.1))
-        else {
+        let others = all.iter().filter(|(_, rtt_ms)| *rtt_ms >= NEAR_MS);
+        let others: Vec<(Self, f64)> = others.copied().collect();
+        let all = if others.len() >= UNKNOWNS {
+            others
+        } else {
+            all
+        };
+        // Who does not know where it stands says nothing of where we do.
+        let rank = |(peer, rtt_ms): &(Self, f64)| (peer.error() >= ERROR_MAX, *rtt_ms);
+        let nearer = |one: &&(Self, f64), other: &&(Self, f64)| {
+            let (one, other) = (rank(one), rank(other));
+            one.0.cmp(&other.0).then(one.1.total_cmp(&other.1))
+        };
+        let Some((nearest, least_ms)) = all.iter().min_by(nearer) else {
             return *self;
         };
         let usual_ms = mean(&all, |peer, _| f64::from(peer.height_ms()));
@@ -129,7 +151,7 @@ impl Samples<'_> {
         let tall = (f64::from(at.height_ms()) - usual_ms) / spread_ms;
         let apart = self.all.iter().map(|(peer, rtt_ms)| {
             let blur = blur(peer);
-            let off = (rtt_ms - at.estimate_ms(peer)).abs() / rtt_ms / blur;
+            let off = (rtt_ms - at.estimate_ms(peer)).abs() / rtt_ms.max(FLOOR_MS) / blur;
             if off > OUTLIER {
                 OUTLIER * (2.0 * off - OUTLIER)
             } else {
@@ -174,7 +196,7 @@ impl Samples<'_> {
     /// The mean relative error.
     fn misfit(&self, at: &Coordinate) -> f64 {
         mean(self.all, |peer, rtt_ms| {
-            ((at.estimate_ms(peer) - rtt_ms).abs() / rtt_ms).min(1.0)
+            ((at.estimate_ms(peer) - rtt_ms).abs() / rtt_ms.max(FLOOR_MS)).min(1.0)
         })
     }
 }
@@ -205,8 +227,9 @@ fn blur(peer: &Coordinate) -> f64 {
 }
 
 fn weight(peer: &Coordinate, off_ms: f64, rtt_ms: f64) -> f64 {
-    let (blur, relative) = (blur(peer), off_ms.abs() / rtt_ms);
-    let full = 1.0 / (blur * blur * rtt_ms * rtt_ms);
+    let scale_ms = rtt_ms.max(FLOOR_MS);
+    let (blur, relative) = (blur(peer), off_ms.abs() / scale_ms);
+    let full = 1.0 / (blur * blur * scale_ms * scale_ms);
     full * (OUTLIER * blur / relative).min(1.0)
 }
 
@@ -235,6 +258,32 @@ mod tests {
     use rand::{RngExt, SeedableRng, rngs::ChaCha12Rng};
 
     use super::*;
+
+    /// Nodes of one room, of which nobody knows yet where it stands, are among those that do.
+    #[test]
+    fn nodes_of_one_room_do_not_hold_each_other_where_they_began() {
+        for count in [2, 3, 5] {
+            for apart_ms in [0.05, 0.2, 1.0] {
+                let at = [80.0, 70.0];
+                let anchors = from(at, 10.0, &AROUND);
+                let mut room = vec![Coordinate::default(); count];
+                for round in 0..30 {
+                    for node in 0..count {
+                        let others = room.iter().enumerate().filter(|(other, _)| *other != node);
+                        let others = others.map(|(_, other)| (*other, apart_ms));
+                        let samples: Vec<_> = anchors.iter().copied().chain(others).collect();
+                        let turn = [0.3, 0.2 + node as f32, 0.1 * round as f32];
+                        room[node] = room[node].fitted(&samples, turn);
+                    }
+                }
+                let worst = room.iter().map(|node| off_ms(node, at)).fold(0.0, f32::max);
+                assert!(
+                    worst < 20.0,
+                    "{count} nodes {apart_ms} ms apart: {worst} ms off"
+                );
+            }
+        }
+    }
 
     /// Sure peers in a plane, and round trips to them from `at` above it.
     fn from(at: [f32; 2], height_ms: f32, peers: &[[f32; 2]]) -> Vec<(Coordinate, f64)> {
@@ -327,7 +376,10 @@ mod tests {
         #[test]
         fn no_samples_leave_the_limits(
             own in anything(),
-            samples in prop::collection::vec((anything(), any::<f64>()), 0..8),
+            samples in prop::collection::vec(
+                (anything(), prop_oneof![0.001..60_000.0, any::<f64>()]),
+                0..8,
+            ),
             direction in prop::array::uniform3(any::<f32>()),
         ) {
             let after = own.fitted(&samples, direction);

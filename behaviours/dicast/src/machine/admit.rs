@@ -284,9 +284,9 @@ impl Dicast {
             return;
         };
         let seat = post.view.roster.get(slot);
-        if let Some(seat) = seat.filter(|seat| seat.id() == from) {
+        if seat.is_some_and(|seat| seat.id() == from) {
             if leave.known {
-                post.track.depart(now, seat.size);
+                post.track.depart(now, slot);
             } else if level > 1 {
                 // It may have gone to another root, of which we do not know.
                 post.track.lose(now, slot);

@@ -224,16 +224,29 @@ impl Dicast {
         }
     }
 
-    /// A seat for the cluster whose post we claimed from this peer: the grant was lost.
+    /// A seat for the cluster whose post we claimed from this peer: the grant was lost. None, if it
+    /// is of another cluster, or under an epoch that is over.
     pub(super) fn as_grant(&self, from: NodeId, welcome: &Welcome) -> Option<Grant> {
         let level = welcome.view.level.checked_sub(1)?;
         let membership = self.membership(level)?;
         let claims = matches!(membership.doubt, Doubt::Claiming { tries: 1.. });
         let seat = welcome.view.roster.get(welcome.slot)?;
-        let ours = claims && membership.is_above(from) && !self.posts.contains_key(&level);
-        Some(Grant {
-            old: membership.view.cluster,
-            cluster: seat.child().filter(|_| ours)?,
+        let asked = claims && membership.is_above(from) && !self.posts.contains_key(&level);
+        let old = membership.view.cluster;
+        let cluster = seat.child().filter(|_| asked)?;
+        let others = welcome.view.roster.iter().filter_map(|(_, it)| it.child());
+        let held = self
+            .formers
+            .iter()
+            .any(|it| it.old == cluster || it.cluster == cluster);
+        let granted = if cluster.id == old.id {
+            cluster.epoch > old.epoch
+        } else {
+            !held && others.into_iter().all(|it| it.id != old.id)
+        };
+        granted.then(|| Grant {
+            old,
+            cluster,
             up: welcome.clone(),
         })
     }

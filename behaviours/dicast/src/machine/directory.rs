@@ -80,7 +80,7 @@ impl Dicast {
         let at = u8::from(matches!(name, Some(Name::Label(_))));
         for target in pausing {
             if known && (at == 0 || target == 1) {
-                self.ask_first(target, &contacts, at);
+                self.ask_first(now, target, &contacts, at);
             } else if known {
                 continue;
             } else if self.seeks.get(&target).is_some_and(|it| it.next.is_empty()) {

@@ -8,13 +8,13 @@ use rand::{
     seq::{IndexedRandom, SliceRandom},
 };
 
-use super::{Dicast, Scope, Timer};
+use super::{Dicast, Scope, Timer, seek::NAMED_MAX};
 use crate::{
     Event, Message,
     aggregate::KeyId,
     cluster::{Ancestor, DEPUTIES, nodes_max},
     state::{Phase, Seek},
-    wire::{HOPS_MAX, Hello},
+    wire::Hello,
 };
 
 /// While much of the tree is missing, an agent that is not near the root looks for other trees once
@@ -63,36 +63,35 @@ impl Dicast {
             self.remember(contact);
         }
         self.seek(now, level + 1);
-        self.call_above(now, level);
+        let above = self.all_above(level);
         self.on_path_changed(level);
         self.rename_without_parent(now, level);
+        // All at once, which tree they are in now: a search asks one after the other, and most may
+        // be dead.
+        for to in above {
+            self.greet_one(now, level, &to);
+        }
     }
 
-    /// Asks those above, all at once, which tree they are in now: a search asks one after the
-    /// other, and most may be dead.
-    fn call_above(&mut self, now: Time, level: u8) {
+    /// Whom our post at `level` may ask at once which tree they are in, the nearest first.
+    fn all_above(&self, level: u8) -> Vec<Contact> {
         let me = self.id();
-        let Some(post) = self.posts.get(&level) else {
-            return;
-        };
-        let hello = Self::hello(&post.view.ancestor(), post.view.roster.size().max(1));
         let ancestors = self.leaf.iter().flat_map(|leaf| &leaf.path.0);
         let above = ancestors.filter(|ancestor| ancestor.level > level);
-        let mut called: Vec<Contact> = Vec::new();
+        let mut all: Vec<Contact> = Vec::new();
         for contact in above.flat_map(Ancestor::posts) {
-            let known = contact.id == me || called.iter().any(|it| it.id == contact.id);
-            if !known && called.len() < CALLED {
-                called.push(contact.clone());
+            let known = contact.id == me || all.iter().any(|it| it.id == contact.id);
+            if !known && all.len() < CALLED {
+                all.push(contact.clone());
             }
         }
-        for to in called {
-            self.send_to(now, &to, Message::Hello(hello.clone()));
-        }
+        all
     }
 
     /// A post of ours that seeks a parent hears of a tree that may have one: that is asked first.
     /// Tells whether there is such a post.
     fn follow_hello(&mut self, now: Time, hello: &Hello) -> bool {
+        let join_wait = self.config.join_wait;
         let mut orphans = self.seeks.iter_mut();
         let orphan = orphans.find(|(target, _)| **target > 1 && **target <= hello.height);
         let Some((&target, seek)) = orphan else {
@@ -101,10 +100,11 @@ impl Dicast {
         let Some(agent) = hello.posts.0.first() else {
             return true;
         };
-        // Whoever is asked already answers, or is dead; and strangers shall not lead us about.
-        if seek.asked != Some(agent.id) && seek.hops < HOPS_MAX {
-            seek.hops += 1;
-            self.ask_first(target, std::slice::from_ref(agent), hello.height);
+        // Several name the same one at once, who may have told us the way by then; and strangers
+        // shall not lead us about.
+        let led = seek.led_at.is_some_and(|at| now.since(at) < join_wait);
+        if seek.asked != Some(agent.id) && !led && seek.named < NAMED_MAX {
+            self.ask_first(now, target, std::slice::from_ref(agent), hello.height);
             self.on_seek_due(now, target);
         }
         true
@@ -302,6 +302,7 @@ impl Dicast {
             asked: None,
             blindly: None,
             hops: 0,
+            named: 0,
             waited: false,
         };
         self.seeks.insert(target, seek);

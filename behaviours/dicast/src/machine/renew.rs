@@ -5,6 +5,7 @@ use opus_core::{NodeId, Time};
 use super::Dicast;
 use crate::{
     Message,
+    cluster::{Seat, View},
     wire::{Compare, Renewed, Welcome},
 };
 
@@ -32,13 +33,20 @@ impl Dicast {
         let Some(membership) = self.membership_mut(level) else {
             return;
         };
+        if membership.asked_at.is_none() {
+            return;
+        }
         let view = renewed.renew(&membership.view);
-        let ours = |view: &crate::cluster::View| {
-            view.roster
-                .get(renewed.slot)
-                .is_some_and(|seat| seat.id() == me)
+        let lowest = renewed.path.as_ref().and_then(|path| path.0.first());
+        let joins = lowest.is_none_or(|lowest| lowest.level == level + 1);
+        let lawful = |view: &View| {
+            let mine = view.roster.get(renewed.slot);
+            let fits = |seat: &Seat| seat.child().is_some() == (level > 1);
+            joins
+                && mine.is_some_and(|seat| seat.id() == me)
+                && view.roster.iter().all(|(_, seat)| fits(seat))
         };
-        let Some(view) = view.filter(ours) else {
+        let Some(view) = view.filter(lawful) else {
             membership.asked_at = Some(now);
             self.send(now, from, Message::Ask(renewed.tag));
             return;

@@ -27,6 +27,9 @@ const PAUSE_US_MAX: u64 = 3_000_000;
 /// the way is shortest.
 const LABEL_WAIT: Duration = Duration::from_millis(1_500);
 
+/// How often a search goes on for whom others name.
+pub(super) const NAMED_MAX: u8 = 4;
+
 /// Contacts that wait to be asked. Overflow: those that the directory names are left out.
 const NEXT_MAX: usize = 64;
 
@@ -43,6 +46,7 @@ impl Dicast {
             asked: None,
             blindly: None,
             hops: 0,
+            named: 0,
             waited: false,
         };
         self.seeks.insert(target, seek);
@@ -125,9 +129,15 @@ impl Dicast {
     }
 
     /// These are asked before all others, as who know a cluster of level `at`; 0 if nobody knows.
-    pub(super) fn ask_first(&mut self, target: u8, contacts: &[Contact], at: u8) {
+    /// The search goes on for them though it was about to end, but not for ever: they may be
+    /// invented.
+    pub(super) fn ask_first(&mut self, now: Time, target: u8, contacts: &[Contact], at: u8) {
         let seek = self.seeks.get_mut(&target);
         if let Some(seek) = seek.filter(|seek| seek.next.len() < NEXT_MAX) {
+            if seek.named < NAMED_MAX {
+                seek.named += 1;
+                seek.silent_since = now;
+            }
             let first = contacts.iter().rev().map(|contact| (contact.clone(), at));
             seek.next.extend(first);
         }

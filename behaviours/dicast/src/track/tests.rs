@@ -277,8 +277,8 @@ fn who_went_elsewhere_is_missed_for_a_while() {
     for slot in 0..2 {
         report(&mut track, &view, slot, seconds(1), 20);
     }
+    track.depart(seconds(2), 1);
     view.roster.remove(1);
-    track.depart(seconds(2), 20);
     track.sync(seconds(2), &view);
     assert_eq!(counted(&track, seconds(2)), (20, 0, 20));
     let later = seconds(2) + DEPARTED_FOR;
