@@ -74,7 +74,8 @@ const OFFERS_MAX: usize = 4;
 /// Messages to ourselves that one input may cause; more would be a loop.
 const LOCAL_MAX: usize = 4_096;
 
-/// One for the tick, one for the scout, eight for each level, one for whatever is under way.
+/// One for the tick, the scout and the keys each, eight for each level, one for whatever is under
+/// way.
 const TIMERS_MAX: usize = 3 + 8 * (LEVELS_MAX as usize + 2) + CHECKS_MAX + 2 * ASKED_MAX;
 
 /// One node's part in the hierarchy. See the crate for how, [`Machine`] for the calls.

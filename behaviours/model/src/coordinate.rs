@@ -8,7 +8,8 @@
 //! never decides a bound by itself: overlays measure before they move.
 //!
 //! Weaknesses: where the triangle inequality fails no point fits; a peer that lies about its
-//! coordinate moves its partners, by at most [`STEP_MS_MAX`] a sample.
+//! coordinate moves its partners, by at most [`STEP_MS_MAX`] an axis and
+//! step: one for each sample, and up to five for each fit.
 //!
 //! Source: Opus 3.2; Dabek, Cox, Kaashoek, Morris 2004, "Vivaldi: a decentralized network
 //! coordinate system".

@@ -8,7 +8,7 @@
 //! a stranger costs a dial. A *watched* peer (an edge of a tree) is pinged at a steady interval
 //! outside of that budget, and its caller learns changes and silence.
 //!
-//! Each counted round trip also moves the node's network coordinate (Vivaldi with height, in
+//! Each counted round trip also fits the node's network coordinate anew (Vivaldi's, with height, in
 //! `opus_model::coordinate`), which travels on every ping and pong.
 //!
 //! The rooms: `machine` dispatches, `measure` holds measurements under way and their queue, `watch`

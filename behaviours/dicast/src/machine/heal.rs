@@ -31,8 +31,8 @@ pub(super) const PAUSES: (f64, f64) = (0.75, 1.25);
 /// How long a root is young, and greets many at once: it may have found none but the dead.
 const YOUNG: Duration = Duration::from_secs(15);
 
-/// Contacts that a post greets at once when it loses its parent, and a young root: the posts of two
-/// clusters.
+/// Contacts that a post greets at once when it loses its parent, the posts of two clusters; and a
+/// young root of those that it knows.
 const CALLED: usize = 8;
 
 /// Contacts that are greeted at once by a root that has lost a part of the tree: most may be dead.

@@ -65,7 +65,7 @@ impl Dicast {
     }
 
     /// We sit where we have not looked around yet, or know of a nearer cluster that had no seat:
-    /// a quarter of the looks with which we began follows soon.
+    /// a quarter of the looks with which we began follows soon, rounded up.
     pub(super) fn look_again(&mut self, now: Time) {
         let soon = self.config.scouts_soon;
         let until = (self.scout.looks + soon.div_ceil(4)).min(soon * LOOKS_TIMES);
