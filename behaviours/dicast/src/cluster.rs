@@ -86,6 +86,11 @@ impl Roster {
         self.seats.len()
     }
 
+    /// The numbers that are taken, one bit each.
+    pub(crate) const fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// Whether nobody sits there.
     pub fn is_empty(&self) -> bool {
         self.seats.is_empty()

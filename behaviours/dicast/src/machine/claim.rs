@@ -234,7 +234,7 @@ impl Dicast {
         let asked = claims && membership.is_above(from) && !self.posts.contains_key(&level);
         let old = membership.view.cluster;
         let cluster = seat.child().filter(|_| asked)?;
-        let others = welcome.view.roster.iter().filter_map(|(_, it)| it.child());
+        let mut others = welcome.view.roster.iter().filter_map(|(_, it)| it.child());
         let held = self
             .formers
             .iter()
@@ -242,7 +242,7 @@ impl Dicast {
         let granted = if cluster.id == old.id {
             cluster.epoch > old.epoch
         } else {
-            !held && others.into_iter().all(|it| it.id != old.id)
+            !held && others.all(|it| it.id != old.id)
         };
         granted.then(|| Grant {
             old,

@@ -3,7 +3,7 @@
 
 use opus_core::{Malformed, pack::Few, packed};
 
-use crate::cluster::{Path, Roster, SEATS_MAX, Seat, View, path_digest};
+use crate::cluster::{Path, SEATS_MAX, Seat, View, path_digest};
 
 /// A member to its agent, whose pulse has another digest of the view: what it has. Answered by
 /// [`Renewed`].
@@ -56,10 +56,6 @@ packed!(Renewed {
     path
 });
 
-fn bits(roster: &Roster) -> u64 {
-    roster.iter().fold(0, |bits, (slot, _)| bits | bit(slot))
-}
-
 fn bit(slot: u8) -> u64 {
     1_u64.checked_shl(u32::from(slot)).unwrap_or(0)
 }
@@ -71,7 +67,7 @@ impl Compare {
         Self {
             tag: view.cluster.tag(),
             path: path_digest(path),
-            seats: bits(&view.roster),
+            seats: view.roster.taken(),
             digests: Few(digests.collect()),
         }
     }
@@ -95,7 +91,7 @@ impl Renewed {
             view: view.digest(),
             slot,
             deputies: view.deputies.clone(),
-            seats: bits(&view.roster),
+            seats: view.roster.taken(),
             changed: Few(lacks.map(|(slot, seat)| (slot, seat.clone())).collect()),
             path: (path_digest(&path) != has.path).then_some(path),
         }
@@ -115,7 +111,7 @@ impl Renewed {
             deputies: self.deputies.clone(),
             roster: before.chain(changed.iter().cloned()).collect(),
         };
-        let whole = bits(&view.roster) == self.seats && view.digest() == self.view;
+        let whole = view.roster.taken() == self.seats && view.digest() == self.view;
         whole.then_some(view)
     }
 
